@@ -1,0 +1,57 @@
+"""One error tree.
+
+    BdinnError
+    ├── OptionError (ValueError)   an option out of range, unknown or contradictory
+    ├── FormatError (ValueError)   a picture or frame this engine can't work on
+    ├── ModelError                 weights that can't be read or don't fit their configuration
+    │   └── ModelNotShipped        a named model whose weights aren't in this release
+    └── MediaError                 a file that can't be read or written
+        ├── InputError             ... read, or has no picture in it
+        └── OutputError            ... written, or can't hold what the source has
+
+Every message names the offending value and what to do. Fronts translate: the command line prints
+the message in one line, VapourSynth raises `vs.Error("Deband: ...")`.
+"""
+
+__all__ = [
+    "BdinnError",
+    "FormatError",
+    "InputError",
+    "MediaError",
+    "ModelError",
+    "ModelNotShipped",
+    "OptionError",
+    "OutputError",
+]
+
+
+class BdinnError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class OptionError(BdinnError, ValueError):
+    """An option is out of range, unknown, or contradicts another."""
+
+
+class FormatError(BdinnError, ValueError):
+    """A picture or frame has a shape, type or format the engine can't work on."""
+
+
+class ModelError(BdinnError):
+    """Weights can't be read, or don't fit the configuration stored with them."""
+
+
+class ModelNotShipped(ModelError):
+    """A named model exists, but its weights aren't part of this release."""
+
+
+class MediaError(BdinnError):
+    """A media file can't be read or written."""
+
+
+class InputError(MediaError):
+    """A media file can't be read, or has nothing to deband in it."""
+
+
+class OutputError(MediaError):
+    """A media file can't be written, or its codec or container can't hold what the source has."""

@@ -1,0 +1,119 @@
+"""BDINN: a learned lifting pyramid whose latent is edited, then decoded exactly."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..errors import FormatError
+from ..ops import BandedDeformConv2d
+from .blocks import LatentEdit, LiftingStep
+from .config import BDINNConfig
+from .subnet import Subnet, difference_features
+
+__all__ = ["BDINN", "Latents"]
+
+
+class Latents(NamedTuple):
+    """A picture as the pyramid holds it: as many numbers as its padded size has."""
+
+    low: torch.Tensor
+    """Averages of the coarsest scale, (N, C, H / 2**levels, W / 2**levels) of the padded size."""
+    highs: tuple[torch.Tensor, ...]
+    """Details of each scale, the finest first: (N, 3C, H / 2**i, W / 2**i)."""
+    size: tuple[int, int]
+    """(height, width) of the picture before padding."""
+
+
+class BDINN(nn.Module):
+    """Removes banding from planes. Untrained, it is the identity.
+
+    The picture is encoded by invertible lifting steps, scale after scale. From the coarsest scale
+    back, a subnet with banded deformable convolutions edits each scale's details, seeing them, the
+    restored averages below and a context from the coarser scale; then the step's exact inverse runs.
+    What isn't edited comes back as it was.
+
+    Idea: Quan et al., Neural Networks 187:107270, 2025. The paper describes its network in words
+    alone; this one follows the idea, not the numbers.
+
+    Args:
+        config: The network's shape.
+    """
+
+    def __init__(self, config: BDINNConfig) -> None:
+        super().__init__()
+        self.config = config
+        c, context = config.in_channels, config.context_channels
+        self.steps = nn.ModuleList(LiftingStep(c, width) for width in config.lifting_widths)
+        self.edits = nn.ModuleList(
+            LatentEdit(c, width, depth, context, banded=level >= config.banded_from_level)
+            for level, (width, depth) in enumerate(zip(config.edit_widths, config.edit_depths, strict=True), start=1)
+        )
+        self.top = Subnet(3 * c, c, config.edit_widths[-1], config.edit_depths[-1])
+        self.top_to_context = nn.Conv2d(config.edit_widths[-1], context, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Restore planes.
+
+        Args:
+            x: (N, in_channels, H, W) in model units (8-bit code steps), any H and W >= 1.
+
+        Returns:
+            The restored planes, shape and units as `x`.
+
+        Raises:
+            FormatError: for another shape.
+        """
+        latents = self.encode(x)
+        features = self.top.features(difference_features(latents.low))
+        low, context = latents.low + self.top.output(features), self.top_to_context(features)
+        for step, edit, high in zip(reversed(self.steps), reversed(self.edits), reversed(latents.highs), strict=True):
+            if context.shape[2:] != high.shape[2:]:
+                context = F.interpolate(context, size=high.shape[2:], mode="bilinear")
+            change, context = edit(low, high, context)
+            low = step.decode(low, high + change)
+        return _crop(low, latents.size)
+
+    def encode(self, x: torch.Tensor) -> Latents:
+        """Latents of x (N, in_channels, H, W), padded by replication to whole blocks of `2**levels`."""
+        if x.ndim != 4 or x.shape[1] != self.config.in_channels or 0 in x.shape[2:]:
+            raise FormatError(f"planes must be (N, {self.config.in_channels}, H, W) with H, W >= 1, not {tuple(x.shape)}")
+        block = 2**self.config.levels
+        low = F.pad(x, (0, -x.shape[3] % block, 0, -x.shape[2] % block), mode="replicate")
+        highs = []
+        for step in self.steps:
+            low, high = step.encode(low)
+            highs.append(high)
+        return Latents(low, tuple(highs), (x.shape[2], x.shape[3]))
+
+    def decode(self, latents: Latents) -> torch.Tensor:
+        """Inverse of `encode`: `decode(encode(x))` is `x` to rounding."""
+        low = latents.low
+        for step, high in zip(reversed(self.steps), reversed(latents.highs), strict=True):
+            low = step.decode(low, high)
+        return _crop(low, latents.size)
+
+    @cached_property
+    def kmac_per_pixel(self) -> float:
+        """Thousand multiply-accumulates of convolutions a pixel of a plane, counted on a run."""
+        macs = 0
+
+        def count(module: nn.Module, _: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            nonlocal macs
+            conv = module.conv if isinstance(module, BandedDeformConv2d) else module
+            macs += output.shape[2] * output.shape[3] * conv.weight.numel()  # type: ignore[union-attr]
+
+        counted = [m for m in self.modules() if isinstance(m, (nn.Conv2d, BandedDeformConv2d))]
+        hooks = [module.register_forward_hook(count) for module in counted]
+        side = 2**self.config.levels
+        with torch.no_grad():
+            self(next(self.parameters()).new_zeros(1, self.config.in_channels, side, side))
+        for hook in hooks:
+            hook.remove()
+        return macs / side**2 / 1000
+
+
+def _crop(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return x[..., : size[0], : size[1]]

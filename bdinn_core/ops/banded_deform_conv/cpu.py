@@ -1,0 +1,260 @@
+"""Banded deformable convolution on a CPU: numba samples, BLAS multiplies.
+
+Channels-last: the C values at a sampling point are then one contiguous run, so a position is
+computed once for all channels and the four bilinear reads stream. Output lines are divided among
+worker threads once a call; each worker goes through its share in blocks whose samples stay in its
+cache, sampling a block with a kernel that releases the GIL and multiplying it by one
+single-threaded matrix product. Two tried alternatives cost more: numba's parallel layers may not be
+entered by two threads at once (two video streams would), and alternating between workers that
+sample and torch's own threads that multiply makes the two pools wait for each other.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from threading import Barrier
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from . import naive
+from .geometry import Geometry
+
+__all__ = ["banded_deform_conv2d"]
+
+BLOCK_BYTES = 2**19
+"""Samples a worker holds at once: what a core's own cache keeps between sampling and product."""
+
+PAD = 2
+"""Zeros around the picture: a position outside is moved to where all four of its pixels are zeros,
+so that neither values nor gradients need a test for the border."""
+
+
+def banded_deform_conv2d(
+    input: torch.Tensor,
+    rotation: torch.Tensor,
+    stretch: torch.Tensor,
+    rescale: torch.Tensor | None,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    geometry: Geometry,
+    groups: int,
+) -> torch.Tensor:
+    """Sample and multiply block by block; arguments as in `naive`."""
+    if 0 in input.shape or 0 in weight.shape:  # nothing to sample: only the shape and the graph matter
+        return naive.banded_deform_conv2d(input, rotation, stretch, rescale, weight, bias, geometry, groups)
+    grid = torch.cat([rotation, stretch, torch.ones_like(stretch) if rescale is None else rescale], 1)
+    output = _SampleAndMultiply.apply(input, grid, weight, geometry, groups)
+    return output if bias is None else output + bias.view(1, -1, 1, 1)
+
+
+class _SampleAndMultiply(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, input: torch.Tensor, grid: torch.Tensor, weight: torch.Tensor, geometry: Geometry, groups: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(input, grid, weight)
+        ctx.geometry, ctx.groups = geometry, groups
+        job = _Job(input, grid, weight, geometry, groups)
+        n, _, height, width = job.grid.shape
+        output = input.new_empty(n * height, width, weight.shape[0])
+
+        def work(part: slice) -> None:
+            for lines in job.blocks(part):
+                product = job.sample(lines) @ job.matrix  # (groups, points, Cout / groups)
+                output[lines] = product.transpose(0, 1).reshape(-1, width, weight.shape[0])
+
+        _in_parallel(work, n * height)
+        return output.view(n, height, width, -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        input, grid, weight = ctx.saved_tensors
+        job = _Job(input, grid, weight, ctx.geometry, ctx.groups)
+        n, _, height, width = job.grid.shape
+        grad_lines = grad_output.permute(0, 2, 3, 1).reshape(n * height, width, -1)
+        grad_input, grad_grid = torch.zeros_like(job.input), torch.empty_like(job.grid)
+
+        def work(pictures: slice) -> torch.Tensor:  # whole pictures: lines of one write to the same pixels
+            grad_matrix = torch.zeros_like(job.matrix)
+            for lines in job.blocks(slice(pictures.start * height, pictures.stop * height)):
+                grad = grad_lines[lines].reshape(-1, ctx.groups, job.matrix.shape[2]).transpose(0, 1)
+                grad_matrix += job.sample(lines).transpose(1, 2) @ grad
+                job.scatter(lines, grad @ job.matrix.transpose(1, 2), grad_input, grad_grid)
+            return grad_matrix
+
+        grad_matrix = torch.stack(_in_parallel(work, n)).sum(0)
+        grad_weight = grad_matrix.view(ctx.groups, *weight.shape[2:], weight.shape[1], -1).permute(0, 4, 3, 1, 2)
+        grad_input = grad_input[:, PAD:-PAD, PAD:-PAD].permute(0, 3, 1, 2)
+        return grad_input, grad_grid, grad_weight.reshape(weight.shape), None, None
+
+
+class _Job:
+    """The tensors of one call in the kernels' layout. Output lines count on through all pictures."""
+
+    def __init__(
+        self, input: torch.Tensor, grid: torch.Tensor, weight: torch.Tensor, geometry: Geometry, groups: int
+    ) -> None:
+        n, c, height, width = input.shape
+        self.input = input.new_zeros(n, height + 2 * PAD, width + 2 * PAD, c)
+        self.input[:, PAD:-PAD, PAD:-PAD] = input.detach().permute(0, 2, 3, 1)
+        self.grid = grid.detach().contiguous()  # (N, 4, Hout, Wout)
+        self.groups = groups
+        cout, channels, kh, kw = weight.shape
+        self.taps = kh * kw
+        self.matrix = (  # (groups, K * C / groups, Cout / groups)
+            weight.detach()
+            .reshape(groups, cout // groups, channels, self.taps)
+            .permute(0, 3, 2, 1)
+            .reshape(groups, self.taps * channels, cout // groups)
+        )
+        dy, dx = geometry.taps(grid)
+        self._layout = dy.numpy(), dx.numpy(), np.array([*geometry.origin, *geometry.stride], np.float64)
+
+    def blocks(self, part: slice) -> list[slice]:
+        """`part` cut into slices of lines whose samples take about `BLOCK_BYTES`."""
+        line_bytes = self.grid.shape[3] * self.taps * self.input.shape[3] * self.input.element_size()
+        size = max(1, BLOCK_BYTES // line_bytes)
+        return [slice(start, min(start + size, part.stop)) for start in range(part.start, part.stop, size)]
+
+    def sample(self, lines: slice) -> torch.Tensor:
+        """Samples of a block of output lines as (groups, points, K * C / groups)."""
+        columns = self.input.new_empty(lines.stop - lines.start, self.grid.shape[3], self.taps, self.input.shape[3])
+        _sample(self.input.numpy(), self.grid.numpy(), *self._layout, lines.start, columns.numpy())
+        # (points, K, groups, C / groups): for one group this only renames the dimensions
+        by_group = columns.view(-1, self.taps, self.groups, columns.shape[3] // self.groups).permute(2, 0, 1, 3)
+        return by_group.reshape(self.groups, by_group.shape[1], -1)
+
+    def scatter(
+        self, lines: slice, grad_columns: torch.Tensor, grad_input: torch.Tensor, grad_grid: torch.Tensor
+    ) -> None:
+        """Add a block's gradient to `grad_input` and write its lines of `grad_grid`."""
+        by_group = grad_columns.view(self.groups, grad_columns.shape[1], self.taps, -1).permute(1, 2, 0, 3)
+        grad = by_group.reshape(lines.stop - lines.start, self.grid.shape[3], self.taps, -1).numpy()
+        gradients = grad, grad_input.numpy(), grad_grid.numpy()
+        _scatter(self.input.numpy(), self.grid.numpy(), *self._layout, lines.start, *gradients)
+
+
+def _in_parallel[T](work: Callable[[slice], T], count: int) -> list[T]:
+    """Results of `work` on slices of 0..count, one slice for each thread that torch may use."""
+    threads = min(torch.get_num_threads(), count)
+    if threads == 1:
+        return [work(slice(0, count))]
+    bounds = [count * i // threads for i in range(threads + 1)]
+    return list(_workers(os.getpid()).map(work, (slice(a, b) for a, b in pairwise(bounds))))
+
+
+@cache
+def _workers(process_id: int) -> ThreadPoolExecutor:
+    """One thread a core, whose own products stay single-threaded; made anew after a fork."""
+    count = os.cpu_count() or 1
+    everyone = Barrier(count)
+
+    def start(_: int) -> None:
+        torch.set_num_threads(1)  # of this thread, but also the default of threads to come
+        everyone.wait()  # so that each thread starts once
+
+    threads = torch.get_num_threads()
+    workers = ThreadPoolExecutor(count, thread_name_prefix="bdinn-bdc")
+    list(workers.map(start, range(count)))
+    torch.set_num_threads(threads)  # the default again
+    return workers
+
+
+@numba.njit(nogil=True, fastmath=True, cache=True)
+def _positions(grid, dy, dx, regular, row, padded_size, start, fraction):  # type: ignore[no-untyped-def]
+    """Where the taps of one output line read: grid (4, Wout) of sin, cos, stretch, rescale.
+
+    Fills start (K, Wout), the index of the upper left of the four pixels in the padded picture, and
+    fraction (2, K, Wout), the vertical and horizontal way to the others. Whole pixels and fractions
+    are kept apart: added up in float32, a position loses the bits of its fraction.
+    """
+    real = grid.dtype.type
+    height, width = padded_size
+    base_y, base_x = np.floor(regular[0]), np.floor(regular[1])
+    rest_y, rest_x = real(regular[0] - base_y), real(regular[1] - base_x)
+    first_row, first_column = np.int32(base_y + row * regular[2] + PAD), np.int32(base_x + PAD)
+    step, last_y, last_x = np.int32(regular[3]), np.int32(height - PAD), np.int32(width - PAD)
+    for tap in range(dy.size):
+        starts, down, right = start[tap], fraction[0, tap], fraction[1, tap]
+        for column in range(grid.shape[1]):
+            along, across = grid[3, column] * grid[2, column] * dy[tap], grid[3, column] * dx[tap]
+            y = rest_y + grid[1, column] * along + grid[0, column] * across
+            x = rest_x - grid[0, column] * along + grid[1, column] * across
+            whole_y, whole_x = np.floor(y), np.floor(x)
+            top = min(max(first_row + np.int32(whole_y), np.int32(0)), last_y)
+            left = min(max(first_column + np.int32(column) * step + np.int32(whole_x), np.int32(0)), last_x)
+            starts[column] = top * np.int32(width) + left
+            down[column], right[column] = y - whole_y, x - whole_x
+
+
+@numba.njit(nogil=True, fastmath=True, cache=True)
+def _sample(inputs, grids, dy, dx, regular, first_line, out):  # type: ignore[no-untyped-def]
+    """Read the padded inputs (N, H, W, C) at the taps of some lines of grids (N, 4, Hout, Wout).
+
+    Fills out (lines, Wout, K, C), whose line 0 is `first_line` counted through all pictures.
+    """
+    _, height, width, channels = inputs.shape
+    lines, columns, taps, _ = out.shape
+    start, fraction = np.empty((taps, columns), np.int32), np.empty((2, taps, columns), inputs.dtype)
+    one = inputs.dtype.type(1)  # numba makes int - float32 a float64
+    for line in range(lines):
+        picture, row = divmod(first_line + line, grids.shape[2])
+        _positions(grids[picture, :, row], dy, dx, regular, row, (height, width), start, fraction)
+        flat = inputs[picture].reshape(-1)
+        for column in range(columns):
+            for tap in range(taps):
+                fy, fx = fraction[0, tap, column], fraction[1, tap, column]
+                w11 = fy * fx
+                w10, w01 = fy - w11, fx - w11
+                w00 = one - fy - w01
+                first = np.int64(start[tap, column]) * channels
+                top = flat[first : first + 2 * channels]
+                bottom = flat[first + width * channels : first + (width + 2) * channels]
+                target = out[line, column, tap]
+                for i in range(channels):
+                    target[i] = w00 * top[i] + w01 * top[channels + i] + w10 * bottom[i] + w11 * bottom[channels + i]
+
+
+@numba.njit(nogil=True, fastmath=True, cache=True)
+def _scatter(inputs, grids, dy, dx, regular, first_line, grad, grad_inputs, grad_grids):  # type: ignore[no-untyped-def]
+    """Backward of `_sample`: adds grad (lines, Wout, K, C) to grad_inputs, writes into grad_grids."""
+    _, height, width, channels = inputs.shape
+    lines, columns, taps, _ = grad.shape
+    start, fraction = np.empty((taps, columns), np.int32), np.empty((2, taps, columns), inputs.dtype)
+    one = inputs.dtype.type(1)  # numba makes int - float32 a float64
+    for line in range(lines):
+        picture, row = divmod(first_line + line, grids.shape[2])
+        grid, grad_grid = grids[picture, :, row], grad_grids[picture, :, row]
+        _positions(grid, dy, dx, regular, row, (height, width), start, fraction)
+        flat, grad_flat = inputs[picture].reshape(-1), grad_inputs[picture].reshape(-1)
+        for column in range(columns):
+            sin, cos, stretch, rescale = grid[0, column], grid[1, column], grid[2, column], grid[3, column]
+            d_sin = d_cos = d_stretch = d_rescale = one - one
+            for tap in range(taps):
+                fy, fx = fraction[0, tap, column], fraction[1, tap, column]
+                source = grad[line, column, tap]
+                d_y = d_x = one - one
+                for below, wy in enumerate((one - fy, fy)):
+                    for beside, wx in enumerate((one - fx, fx)):
+                        first = (np.int64(start[tap, column]) + below * width + beside) * channels
+                        pixel, target = flat[first : first + channels], grad_flat[first : first + channels]
+                        share, dot = wy * wx, one - one
+                        for i in range(channels):
+                            target[i] += share * source[i]
+                            dot += pixel[i] * source[i]
+                        d_y += wx * dot if below else -wx * dot
+                        d_x += wy * dot if beside else -wy * dot
+                along, across = rescale * stretch * dy[tap], rescale * dx[tap]
+                d_sin += d_y * across - d_x * along
+                d_cos += d_y * along + d_x * across
+                d_along, d_across = d_y * cos - d_x * sin, d_y * sin + d_x * cos
+                d_stretch += d_along * rescale * dy[tap]
+                d_rescale += d_along * stretch * dy[tap] + d_across * dx[tap]
+            grad_grid[0, column], grad_grid[1, column] = d_sin, d_cos
+            grad_grid[2, column], grad_grid[3, column] = d_stretch, d_rescale

@@ -1,0 +1,159 @@
+"""The one table of options, shared by the Python API, the VapourSynth plugin and the command line.
+
+Each field is checked here, once; every front passes values through unchanged, so a bad value gives
+the same words everywhere. No torch in this file: the command line checks options before the slow
+imports.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .errors import OptionError
+
+__all__ = ["DebandOptions", "Dither", "PerPlane"]
+
+PerPlane = float | tuple[float, ...]
+Dither = Literal["blue_noise", "error_diffusion", "none"]
+
+DITHERS = ("blue_noise", "error_diffusion", "none")
+MODEL_STRIDE = 64
+"""Tile sizes and overlaps are multiples of this: a tile then starts on the same Haar grid as the
+whole frame at every one of the network's levels (2**6 for six)."""
+
+
+def _number(name: str, value: object, low: float, high: float, what: str) -> float:
+    """`value` as a finite float within low..high, or an `OptionError` that names it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise OptionError(f"{name} must be {what}, not {value!r}")
+    number = float(value)
+    if not math.isfinite(number) or not low <= number <= high:
+        raise OptionError(f"{name} must be {what}, not {value!r}")
+    return number
+
+
+def _integer(name: str, value: object, low: int, high: int, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise OptionError(f"{name} must be {what}, not {value!r}")
+    return int(value)
+
+
+def _per_plane(name: str, value: object, low: float, high: float, what: str) -> PerPlane:
+    if isinstance(value, (list, tuple, np.ndarray)):
+        if len(value) not in (1, 3):
+            raise OptionError(f"{name} takes one value or one for each of three planes, not {value!r}")
+        values = tuple(_number(name, v, low, high, what) for v in value)
+        return values if len(values) == 3 else values[0]
+    return _number(name, value, low, high, what)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DebandOptions:
+    """What to do to a frame.
+
+    Raises:
+        OptionError: for a value out of range; the message names the option and the value.
+    """
+
+    strength: float | Sequence[float] = 1.0
+    """Scales the change, 0..2; one value or one per plane. 0 hands the input on bit for bit."""
+    step: float | Literal["auto"] = "auto"
+    """Height of the bands looked for, in 8-bit steps, 1/256..16. A 10-bit gradient has steps of
+    0.25, a coarsely coded sky of 2 to 6. `auto` is 1 in this release."""
+    limit: float = 2.0
+    """Largest change, >= 0, in units of `step`: what protects detail from a wrong guess."""
+    planes: Sequence[int] | None = None
+    """Indices of the planes to work on; the others pass untouched. `None` is all."""
+    mask: np.ndarray | None = None
+    """Grey picture (height, width) of the frame's size that scales `strength` per pixel: integers
+    over their dtype's full width, or floats 0..1. Subsampled planes use its box average."""
+    grain: float | Sequence[float] = 0.0
+    """Standard deviation, in 8-bit steps, of Gaussian grain added after debanding, 0..64; one
+    value or one per plane."""
+    dynamic_grain: bool = True
+    """A new grain every frame; false keeps one pattern, which is cheaper to encode."""
+    seed: int = 0
+    """Selects the grain and shifts the dither, 0..2**31 - 1. Same seed, same picture."""
+    output_depth: int = -1
+    """Bits of the result: -1 as the input, 8..16, or 32 for single-precision float."""
+    dither: Dither = "blue_noise"
+    """How values between two codes are rounded: `blue_noise` (a still void-and-cluster mask: no
+    visible pattern, nothing moves, kind to encoders), `error_diffusion` (Floyd-Steinberg: least
+    noise in a still picture, slower) or `none` (nearest code; brings bands back at 8 bits)."""
+    model: str = "fast"
+    """`fast`, `quality`, or the path of a .safetensors file."""
+    device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`."""
+    fp16: bool | None = None
+    """Half precision in the network; `None` is automatic: on a GPU yes, on a CPU no."""
+    tile_size: int | None = None
+    """Side of the square tiles large planes are cut into, in pixels: a multiple of 64, >= 128.
+    `None` is automatic."""
+    overlap: int | None = None
+    """Pixels that neighbouring tiles share and blend over: a multiple of 64, at most half of
+    `tile_size`. `None` is automatic."""
+    batch: int | None = None
+    """Tiles a network call, 1..256. `None` is automatic: 1 on a CPU."""
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        put("strength", _per_plane("strength", self.strength, 0, 2, "a number 0..2"))
+        if self.step != "auto":
+            put("step", _number("step", self.step, 1 / 256, 16, '"auto" or a number 1/256..16'))
+        put("limit", _number("limit", self.limit, 0, math.inf, "a number >= 0"))
+        put("grain", _per_plane("grain", self.grain, 0, 64, "a number 0..64"))
+        put("seed", _integer("seed", self.seed, 0, 2**31 - 1, "a whole number 0..2147483647"))
+        depth = "-1, 8..16 or 32"
+        put("output_depth", _integer("output_depth", self.output_depth, -1, 32, depth))
+        if not (self.output_depth in (-1, 32) or 8 <= self.output_depth <= 16):
+            raise OptionError(f"output_depth must be {depth}, not {self.output_depth!r}")
+        if self.dither not in DITHERS:
+            raise OptionError(f"dither must be {', '.join(DITHERS[:-1])} or {DITHERS[-1]}, not {self.dither!r}")
+        if not isinstance(self.dynamic_grain, (bool, np.bool_)):
+            raise OptionError(f"dynamic_grain must be true or false, not {self.dynamic_grain!r}")
+        if not (self.fp16 is None or isinstance(self.fp16, bool)):
+            raise OptionError(f"fp16 must be true, false or automatic, not {self.fp16!r}")
+        if not isinstance(self.model, str) or not self.model:
+            raise OptionError(f"model must be fast, quality or the path of a .safetensors file, not {self.model!r}")
+        if not isinstance(self.device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise OptionError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
+        self._check_planes()
+        self._check_mask()
+        self._check_tiles()
+
+    def _check_planes(self) -> None:
+        if self.planes is None:
+            return
+        what = "plane numbers 0, 1 or 2, each at most once"
+        if isinstance(self.planes, (str, bytes)) or not isinstance(self.planes, (Sequence, np.ndarray)):
+            raise OptionError(f"planes must be {what}, not {self.planes!r}")
+        planes = tuple(_integer("planes", p, 0, 2, what) for p in self.planes)
+        if len(set(planes)) != len(planes):
+            raise OptionError(f"planes must be {what}, not {self.planes!r}")
+        object.__setattr__(self, "planes", planes)
+
+    def _check_mask(self) -> None:
+        if self.mask is None:
+            return
+        if not isinstance(self.mask, np.ndarray) or self.mask.ndim != 2 or self.mask.dtype.kind not in "uf":
+            got = f"{self.mask.dtype} {self.mask.shape}" if isinstance(self.mask, np.ndarray) else repr(self.mask)
+            raise OptionError(f"mask must be a (height, width) array of unsigned integers or floats, not {got}")
+
+    def _check_tiles(self) -> None:
+        for name, low, high in (("tile_size", 128, 2**16), ("overlap", 0, 2**15)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            what = f"a multiple of {MODEL_STRIDE} from {low} to {high}"
+            if _integer(name, value, low, high, what) % MODEL_STRIDE:
+                raise OptionError(f"{name} must be {what}, not {value!r}")
+        if self.tile_size and self.overlap and self.overlap * 2 > self.tile_size:
+            raise OptionError(f"overlap must be at most half of tile_size ({self.tile_size}), not {self.overlap}")
+        if self.batch is not None:
+            _integer("batch", self.batch, 1, 256, "a whole number 1..256")
