@@ -15,13 +15,13 @@ import numpy as np
 
 from .errors import OptionError
 
-__all__ = ["DebandOptions", "Dither", "PerPlane"]
+__all__ = ["TILE_GRID", "DebandOptions", "Dither", "PerPlane"]
 
 PerPlane = float | tuple[float, ...]
 Dither = Literal["blue_noise", "error_diffusion", "none"]
 
 DITHERS = ("blue_noise", "error_diffusion", "none")
-MODEL_STRIDE = 64
+TILE_GRID = 64
 """Tile sizes and overlaps are multiples of this: a tile then starts on the same Haar grid as the
 whole frame at every one of the network's levels (2**6 for six)."""
 
@@ -114,13 +114,17 @@ class DebandOptions:
         if not (self.output_depth in (-1, 32) or 8 <= self.output_depth <= 16):
             raise OptionError(f"output_depth must be {depth}, not {self.output_depth!r}")
         if self.dither not in DITHERS:
-            raise OptionError(f"dither must be {', '.join(DITHERS[:-1])} or {DITHERS[-1]}, not {self.dither!r}")
+            raise OptionError(
+                f"dither must be {', '.join(DITHERS[:-1])} or {DITHERS[-1]}, not {self.dither!r}"
+            )
         if not isinstance(self.dynamic_grain, (bool, np.bool_)):
             raise OptionError(f"dynamic_grain must be true or false, not {self.dynamic_grain!r}")
         if not (self.fp16 is None or isinstance(self.fp16, bool)):
             raise OptionError(f"fp16 must be true, false or automatic, not {self.fp16!r}")
         if not isinstance(self.model, str) or not self.model:
-            raise OptionError(f"model must be fast, quality or the path of a .safetensors file, not {self.model!r}")
+            raise OptionError(
+                f"model must be fast, quality or the path of a .safetensors file, not {self.model!r}"
+            )
         if not isinstance(self.device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise OptionError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
         self._check_planes()
@@ -142,18 +146,26 @@ class DebandOptions:
         if self.mask is None:
             return
         if not isinstance(self.mask, np.ndarray) or self.mask.ndim != 2 or self.mask.dtype.kind not in "uf":
-            got = f"{self.mask.dtype} {self.mask.shape}" if isinstance(self.mask, np.ndarray) else repr(self.mask)
-            raise OptionError(f"mask must be a (height, width) array of unsigned integers or floats, not {got}")
+            got = (
+                f"{self.mask.dtype} {self.mask.shape}"
+                if isinstance(self.mask, np.ndarray)
+                else repr(self.mask)
+            )
+            raise OptionError(
+                f"mask must be a (height, width) array of unsigned integers or floats, not {got}"
+            )
 
     def _check_tiles(self) -> None:
         for name, low, high in (("tile_size", 128, 2**16), ("overlap", 0, 2**15)):
             value = getattr(self, name)
             if value is None:
                 continue
-            what = f"a multiple of {MODEL_STRIDE} from {low} to {high}"
-            if _integer(name, value, low, high, what) % MODEL_STRIDE:
+            what = f"a multiple of {TILE_GRID} from {low} to {high}"
+            if _integer(name, value, low, high, what) % TILE_GRID:
                 raise OptionError(f"{name} must be {what}, not {value!r}")
         if self.tile_size and self.overlap and self.overlap * 2 > self.tile_size:
-            raise OptionError(f"overlap must be at most half of tile_size ({self.tile_size}), not {self.overlap}")
+            raise OptionError(
+                f"overlap must be at most half of tile_size ({self.tile_size}), not {self.overlap}"
+            )
         if self.batch is not None:
             _integer("batch", self.batch, 1, 256, "a whole number 1..256")

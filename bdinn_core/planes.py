@@ -106,13 +106,11 @@ class FrameFormat:
         unit = 2.0 ** (self.bit_depth - 8)
         return Scale(zero=(128 if chroma else 16) * unit, span=(224 if chroma else 219) * unit)
 
-    def model_scale(self, plane: int) -> Scale:
-        """Meaning of model units of `plane`: `scale()` of the 8-bit code steps it maps to."""
-        if self.is_float:
-            return self.with_depth(8).scale(plane)
-        unit = 2.0 ** (self.bit_depth - 8)
-        own = self.scale(plane)
-        return Scale(zero=own.zero / unit, span=own.span / unit)
+    def steps_per_value(self, plane: int) -> float:
+        """8-bit code steps, the network's unit, per 1 in the values of `plane`."""
+        if not self.is_float:
+            return 2.0 ** (8 - self.bit_depth)
+        return self.with_depth(8).scale(plane).span
 
     def with_depth(self, depth: int) -> "FrameFormat":
         """The same format with integers of 8..16 bits, or, for 32, single-precision floats."""
@@ -141,7 +139,9 @@ class Frame:
                 raise FormatError(f"plane {i} must be (height, width) with both >= 1, not {plane.shape}")
             expected = self.format.plane_size(self.width, self.height, i)
             if plane.shape != expected:
-                raise FormatError(f"plane {i} of a {self.width}x{self.height} frame must be {expected}, not {plane.shape}")
+                raise FormatError(
+                    f"plane {i} of a {self.width}x{self.height} frame must be {expected}, not {plane.shape}"
+                )
             if plane.dtype != self.format.dtype:
                 raise FormatError(f"plane {i} must hold {self.format.dtype}, not {plane.dtype}")
 

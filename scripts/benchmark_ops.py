@@ -8,6 +8,8 @@ so that a machine shared with others slows all alike; read the ratios.
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import click
 import torch
@@ -19,10 +21,20 @@ TOLERANCE = 1e-4
 """Largest difference from `naive` in float32, relative to its largest value, at 576 products a sum."""
 
 
-def make_inputs(channels: int, height: int, width: int) -> tuple[torch.Tensor, ...]:
-    """Random input, rotation, stretch, rescale and weight of a same-size 3x3 convolution."""
+class Inputs(NamedTuple):
+    """Tensors of one same-size 3x3 convolution, as `banded_deform_conv2d` takes them."""
+
+    input: torch.Tensor
+    rotation: torch.Tensor
+    stretch: torch.Tensor
+    rescale: torch.Tensor
+    weight: torch.Tensor
+
+
+def make_inputs(channels: int, height: int, width: int) -> Inputs:
+    """Random values; independent grids at every pixel, the worst case for a cache."""
     angle = torch.rand(1, 1, height, width) * 2 * torch.pi
-    return (
+    return Inputs(
         torch.randn(1, channels, height, width),
         torch.cat([angle.sin(), angle.cos()], 1),
         torch.empty(1, 1, height, width).uniform_(0.5, 3.0),
@@ -54,20 +66,26 @@ def main(height: int, width: int, channels: str, rounds: int, threads: int) -> N
         torch.set_num_threads(threads)
     torch.manual_seed(0)
     torch.set_grad_enabled(False)
-    click.echo(f"3x3, {height}x{width}, float32, {torch.get_num_threads()} threads, median of {rounds} rounds, ms")
-    click.echo(f"{'C':>4} {'conv2d':>8} {'cpu':>8} {'torchvision':>12} {'torchvision/cpu':>16} {'cpu/conv2d':>11}")
+    click.echo(
+        f"3x3, {height}x{width}, float32, {torch.get_num_threads()} threads, median of {rounds} rounds, ms"
+    )
+    click.echo(
+        f"{'C':>4} {'conv2d':>8} {'cpu':>8} {'torchvision':>12} {'torchvision/cpu':>16} {'cpu/conv2d':>11}"
+    )
     for count in map(int, channels.split(",")):
-        *inputs, weight = make_inputs(count, height, width)
-        expected = banded_deform_conv2d(*inputs, weight, padding=1, backend="naive")
+        inputs = make_inputs(count, height, width)
+        expected = banded_deform_conv2d(*inputs, padding=1, backend="naive")
         candidates: dict[str, Callable[[], torch.Tensor]] = {
-            backend: lambda b=backend, i=inputs, w=weight: banded_deform_conv2d(*i, w, padding=1, backend=b)
-            for backend in ("cpu", "torchvision")
+            "cpu": partial(banded_deform_conv2d, *inputs, padding=1, backend="cpu"),
+            "torchvision": partial(banded_deform_conv2d, *inputs, padding=1, backend="torchvision"),
         }
         for name, call in candidates.items():
             error = ((call() - expected).abs().max() / expected.abs().max()).item()
             if not error <= TOLERANCE:
-                raise click.ClickException(f"{name} differs from naive by {error:.1e} at C = {count}: not timed")
-        candidates["conv2d"] = lambda i=inputs, w=weight: F.conv2d(i[0], w, padding=1)
+                raise click.ClickException(
+                    f"{name} differs from naive by {error:.1e} at C = {count}: not timed"
+                )
+        candidates["conv2d"] = partial(F.conv2d, inputs.input, inputs.weight, padding=1)
         ms = {name: 1000 * seconds for name, seconds in median_times(candidates, rounds).items()}
         click.echo(
             f"{count:>4} {ms['conv2d']:8.1f} {ms['cpu']:8.1f} {ms['torchvision']:12.1f} "

@@ -1,5 +1,6 @@
 """BDINN: a learned lifting pyramid whose latent is edited, then decoded exactly."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -46,10 +47,15 @@ class BDINN(nn.Module):
         super().__init__()
         self.config = config
         c, context = config.in_channels, config.context_channels
-        self.steps = nn.ModuleList(LiftingStep(c, width) for width in config.lifting_widths)
-        self.edits = nn.ModuleList(
+        # Typed as what they hold: to a type checker, a ModuleList's items are any module.
+        self.steps: Sequence[LiftingStep] = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]
+            LiftingStep(c, width) for width in config.lifting_widths
+        )
+        self.edits: Sequence[LatentEdit] = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]
             LatentEdit(c, width, depth, context, banded=level >= config.banded_from_level)
-            for level, (width, depth) in enumerate(zip(config.edit_widths, config.edit_depths, strict=True), start=1)
+            for level, (width, depth) in enumerate(
+                zip(config.edit_widths, config.edit_depths, strict=True), start=1
+            )
         )
         self.top = Subnet(3 * c, c, config.edit_widths[-1], config.edit_depths[-1])
         self.top_to_context = nn.Conv2d(config.edit_widths[-1], context, 1)
@@ -69,7 +75,9 @@ class BDINN(nn.Module):
         latents = self.encode(x)
         features = self.top.features(difference_features(latents.low))
         low, context = latents.low + self.top.output(features), self.top_to_context(features)
-        for step, edit, high in zip(reversed(self.steps), reversed(self.edits), reversed(latents.highs), strict=True):
+        for step, edit, high in zip(
+            reversed(self.steps), reversed(self.edits), reversed(latents.highs), strict=True
+        ):
             if context.shape[2:] != high.shape[2:]:
                 context = F.interpolate(context, size=high.shape[2:], mode="bilinear")
             change, context = edit(low, high, context)
@@ -79,7 +87,9 @@ class BDINN(nn.Module):
     def encode(self, x: torch.Tensor) -> Latents:
         """Latents of x (N, in_channels, H, W), padded by replication to whole blocks of `2**levels`."""
         if x.ndim != 4 or x.shape[1] != self.config.in_channels or 0 in x.shape[2:]:
-            raise FormatError(f"planes must be (N, {self.config.in_channels}, H, W) with H, W >= 1, not {tuple(x.shape)}")
+            raise FormatError(
+                f"planes must be (N, {self.config.in_channels}, H, W) with H, W >= 1, not {tuple(x.shape)}"
+            )
         block = 2**self.config.levels
         low = F.pad(x, (0, -x.shape[3] % block, 0, -x.shape[2] % block), mode="replicate")
         highs = []

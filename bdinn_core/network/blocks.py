@@ -26,7 +26,7 @@ class LiftingStep(nn.Module):
         self.update = Subnet(3 * channels, channels, width)
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (N, C, H, W), even sizes, to low (N, C, H/2, W/2) and high (N, 3C, H/2, W/2)."""
+        """Split x (N, C, H, W) of even sizes into low (N, C, H/2, W/2) and high (N, 3C, H/2, W/2)."""
         low, high = haar_split(x)
         high = high - self.predict(difference_features(low))
         low = low + self.update(torch.asinh(high))

@@ -33,8 +33,14 @@ class BDINNConfig:
         for name in ("lifting_widths", "edit_widths", "edit_depths"):
             values = tuple(getattr(self, name))
             object.__setattr__(self, name, values)
-            if len(values) != self.levels or not values or any(not isinstance(v, int) or v < 1 for v in values):
-                raise OptionError(f"{name} must be {self.levels or 'some'} whole numbers >= 1, not {values!r}")
+            if (
+                len(values) != self.levels
+                or not values
+                or any(not isinstance(v, int) or v < 1 for v in values)
+            ):
+                raise OptionError(
+                    f"{name} must be {self.levels or 'some'} whole numbers >= 1, not {values!r}"
+                )
         for name in ("in_channels", "context_channels", "banded_from_level"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:

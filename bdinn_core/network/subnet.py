@@ -38,10 +38,15 @@ class Subnet(nn.Module):
         banded: Whether these are banded deformable convolutions.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, width: int, depth: int = 0, banded: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, width: int, depth: int = 0, banded: bool = False
+    ) -> None:
         super().__init__()
         self.first = nn.Conv2d(in_channels, width, 3)
-        layers = [BandedDeformConv2d(width, width, padding=0) if banded else nn.Conv2d(width, width, 3) for _ in range(depth)]
+        layers = [
+            BandedDeformConv2d(width, width, padding=0) if banded else nn.Conv2d(width, width, 3)
+            for _ in range(depth)
+        ]
         self.hidden = nn.ModuleList(layers)
         self.last = nn.Conv2d(width, out_channels, 3)
         nn.init.zeros_(self.last.weight)

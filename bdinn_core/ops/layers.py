@@ -72,7 +72,10 @@ class BandedDeformConv2d(nn.Module):
         kernel, strides, dilations = _pair(kernel_size), _pair(stride), _pair(dilation)
         same = dilations[0] * (kernel[0] - 1) // 2, dilations[1] * (kernel[1] - 1) // 2
         self.geometry = Geometry(
-            kernel=kernel, stride=strides, padding=same if padding is None else _pair(padding), dilation=dilations
+            kernel=kernel,
+            stride=strides,
+            padding=same if padding is None else _pair(padding),
+            dilation=dilations,
         )
         self.min_stretch, self.max_stretch = min_stretch, max_stretch
         self.rescale = rescale
@@ -81,7 +84,12 @@ class BandedDeformConv2d(nn.Module):
         self._start_as_convolution(math.radians(init_angle))
 
     def _start_as_convolution(self, angle: float) -> None:
-        start = [math.sin(angle), math.cos(angle), _stretch_start(self.min_stretch, self.max_stretch), RESCALE_START]
+        start = [
+            math.sin(angle),
+            math.cos(angle),
+            _stretch_start(self.min_stretch, self.max_stretch),
+            RESCALE_START,
+        ]
         assert self.grid.bias is not None  # for the type checker: Conv2d has one by default
         with torch.no_grad():
             self.grid.weight.zero_()
@@ -89,14 +97,16 @@ class BandedDeformConv2d(nn.Module):
 
     def predict_grid(self, input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Rotation (N, 2, Hout, Wout), stretch and rescale (N, 1, Hout, Wout) for `input`."""
-        maps = self.grid(F.pad(input, self._grid_padding()))
+        maps = self.grid(F.pad(input, self._grid_padding())).to(input.dtype)
         rotation = maps[:, :2]
         rotation = rotation * torch.rsqrt(rotation.square().sum(1, keepdim=True) + 1e-6)
         stretch = maps[:, 2:3]
         if self.min_stretch is None or self.max_stretch is None:
             stretch = F.relu(stretch)
         else:
-            stretch = self.min_stretch + (torch.tanh(stretch) + 1) * ((self.max_stretch - self.min_stretch) / 2)
+            stretch = self.min_stretch + (torch.tanh(stretch) + 1) * (
+                (self.max_stretch - self.min_stretch) / 2
+            )
         return rotation, stretch, 1 + F.relu(maps[:, 3:]) if self.rescale else None
 
     def _grid_padding(self) -> tuple[int, int, int, int]:
@@ -111,13 +121,14 @@ class BandedDeformConv2d(nn.Module):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Convolve `input` (N, in_channels, H, W)."""
         rotation, stretch, rescale = self.predict_grid(input)
+        bias = self.conv.bias
         return banded_deform_conv2d(
             input,
             rotation,
             stretch,
             rescale,
-            self.conv.weight,
-            self.conv.bias,
+            self.conv.weight.to(input.dtype),  # under autocast the input may be in half precision
+            None if bias is None else bias.to(input.dtype),
             stride=self.geometry.stride,
             padding=self.geometry.padding,
             dilation=self.geometry.dilation,
@@ -158,7 +169,7 @@ def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
 def _check_stretch(low: float | None, high: float | None) -> None:
     if (low is None) != (high is None) or (low is not None and high is not None and not 0 <= low < high):
         raise OptionError(
-            f"min_stretch and max_stretch must be None or 0 <= min_stretch < max_stretch, not {low!r} and {high!r}"
+            f"stretch bounds must be None, or 0 <= min_stretch < max_stretch, not {low!r} and {high!r}"
         )
 
 

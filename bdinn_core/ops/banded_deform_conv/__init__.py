@@ -6,6 +6,7 @@ rescale) turn and stretch the kernel's whole grid, where a general deformable co
 offsets a tap.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -55,7 +56,7 @@ def banded_deform_conv2d(
         groups: Divides Cin and Cout; all groups share the grid.
         backend: `naive` (plain PyTorch, the ground truth), `torchvision`, `cpu` (numba and BLAS;
             float32 and float64, first derivatives only) or `auto`: the fastest for the input's
-            device and type.
+            device and type. Half precisions are computed in float32.
 
     Returns:
         (N, Cout, Hout, Wout), in the input's dtype.
@@ -71,6 +72,10 @@ def banded_deform_conv2d(
         dilation=_pair("dilation", dilation, 1),
     )
     _check_shapes(input, rotation, stretch, rescale, weight, bias, geometry, groups)
+    if input.dtype in (torch.float16, torch.bfloat16):  # too few bits for positions in a picture
+        floats = [None if t is None else t.float() for t in (input, rotation, stretch, rescale, weight, bias)]
+        run = partial(banded_deform_conv2d, *floats, stride=stride, padding=padding, dilation=dilation)
+        return run(groups=groups, backend=backend).to(input.dtype)
     if backend == "auto":
         backend = _pick_backend(input)
     if backend == "naive":
@@ -79,7 +84,9 @@ def banded_deform_conv2d(
         from .torchvision import banded_deform_conv2d as run
     elif backend == "cpu":
         if input.device.type != "cpu" or input.dtype not in (torch.float32, torch.float64):
-            raise OptionError(f"backend cpu takes float32 and float64 on a CPU, not {input.dtype} on {input.device}")
+            raise OptionError(
+                f"backend cpu takes float32 and float64 on a CPU, not {input.dtype} on {input.device}"
+            )
         from .cpu import banded_deform_conv2d as run
     else:
         raise OptionError(f"backend must be auto, {', '.join(BACKENDS)}, not {backend!r}")
@@ -90,9 +97,7 @@ def _pick_backend(input: torch.Tensor) -> Backend:
     """The only place that chooses: a kernel for another device is added here and in `BACKENDS`."""
     if input.device.type == "cpu" and input.dtype in (torch.float32, torch.float64):
         return "cpu"
-    if input.device.type == "cuda" and input.dtype != torch.bfloat16:
-        return "torchvision"
-    return "naive"
+    return "torchvision" if input.device.type == "cuda" else "naive"
 
 
 def _pair(name: str, value: int | tuple[int, int], low: int) -> tuple[int, int]:
@@ -113,8 +118,15 @@ def _check_shapes(
     groups: int,
 ) -> None:
     if input.ndim != 4 or not input.is_floating_point():
-        raise FormatError(f"input must be floating point (N, Cin, H, W), not {input.dtype} {tuple(input.shape)}")
-    if weight.ndim != 4 or groups < 1 or weight.shape[0] % groups or weight.shape[1] * groups != input.shape[1]:
+        raise FormatError(
+            f"input must be floating point (N, Cin, H, W), not {input.dtype} {tuple(input.shape)}"
+        )
+    if (
+        weight.ndim != 4
+        or groups < 1
+        or weight.shape[0] % groups
+        or weight.shape[1] * groups != input.shape[1]
+    ):
         raise FormatError(
             f"weight must be (Cout, Cin / groups, kh, kw) for Cin = {input.shape[1]} and groups = {groups}, "
             f"not {tuple(weight.shape)}"

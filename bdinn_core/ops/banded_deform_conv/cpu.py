@@ -55,7 +55,12 @@ def banded_deform_conv2d(
 class _SampleAndMultiply(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, input: torch.Tensor, grid: torch.Tensor, weight: torch.Tensor, geometry: Geometry, groups: int
+        ctx: Any,
+        input: torch.Tensor,
+        grid: torch.Tensor,
+        weight: torch.Tensor,
+        geometry: Geometry,
+        groups: int,
     ) -> torch.Tensor:
         ctx.save_for_backward(input, grid, weight)
         ctx.geometry, ctx.groups = geometry, groups
@@ -89,7 +94,9 @@ class _SampleAndMultiply(torch.autograd.Function):
             return grad_matrix
 
         grad_matrix = torch.stack(_in_parallel(work, n)).sum(0)
-        grad_weight = grad_matrix.view(ctx.groups, *weight.shape[2:], weight.shape[1], -1).permute(0, 4, 3, 1, 2)
+        grad_weight = grad_matrix.view(ctx.groups, *weight.shape[2:], weight.shape[1], -1).permute(
+            0, 4, 3, 1, 2
+        )
         grad_input = grad_input[:, PAD:-PAD, PAD:-PAD].permute(0, 3, 1, 2)
         return grad_input, grad_grid, grad_weight.reshape(weight.shape), None, None
 
@@ -124,10 +131,14 @@ class _Job:
 
     def sample(self, lines: slice) -> torch.Tensor:
         """Samples of a block of output lines as (groups, points, K * C / groups)."""
-        columns = self.input.new_empty(lines.stop - lines.start, self.grid.shape[3], self.taps, self.input.shape[3])
+        columns = self.input.new_empty(
+            lines.stop - lines.start, self.grid.shape[3], self.taps, self.input.shape[3]
+        )
         _sample(self.input.numpy(), self.grid.numpy(), *self._layout, lines.start, columns.numpy())
         # (points, K, groups, C / groups): for one group this only renames the dimensions
-        by_group = columns.view(-1, self.taps, self.groups, columns.shape[3] // self.groups).permute(2, 0, 1, 3)
+        by_group = columns.view(-1, self.taps, self.groups, columns.shape[3] // self.groups).permute(
+            2, 0, 1, 3
+        )
         return by_group.reshape(self.groups, by_group.shape[1], -1)
 
     def scatter(
@@ -218,7 +229,9 @@ def _sample(inputs, grids, dy, dx, regular, first_line, out):  # type: ignore[no
                 bottom = flat[first + width * channels : first + (width + 2) * channels]
                 target = out[line, column, tap]
                 for i in range(channels):
-                    target[i] = w00 * top[i] + w01 * top[channels + i] + w10 * bottom[i] + w11 * bottom[channels + i]
+                    target[i] = (
+                        w00 * top[i] + w01 * top[channels + i] + w10 * bottom[i] + w11 * bottom[channels + i]
+                    )
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)

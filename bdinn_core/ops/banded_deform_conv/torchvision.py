@@ -30,5 +30,11 @@ def banded_deform_conv2d(
     y_regular, x_regular = sampling_positions(turned_off, still + 1, None, geometry)
     offsets = torch.stack([y - y_regular, x - x_regular], 2).flatten(1, 2)  # (N, 2K, Hout, Wout)
     return deform_conv2d(
-        input, offsets, weight, bias, stride=geometry.stride, padding=geometry.padding, dilation=geometry.dilation
+        input,
+        offsets,
+        weight,
+        bias,
+        stride=geometry.stride,
+        padding=geometry.padding,
+        dilation=geometry.dilation,
     )

@@ -1,0 +1,64 @@
+"""BDINN removes banding from pictures and video; see the README for the command line.
+
+Names are imported when first used: torch takes seconds, and checking an option shouldn't.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    BdinnError,
+    FormatError,
+    InputError,
+    MediaError,
+    ModelError,
+    ModelNotShipped,
+    OptionError,
+    OutputError,
+)
+from .options import DebandOptions
+from .planes import Frame, FrameFormat
+
+if TYPE_CHECKING:
+    from .checkpoint import load_model
+    from .engine import Debander
+    from .image import deband
+    from .network import BDINN, BDINNConfig
+    from .ops import BandedDeformConv2d, banded_deform_conv2d
+
+__all__ = [
+    "BDINN",
+    "BDINNConfig",
+    "BandedDeformConv2d",
+    "BdinnError",
+    "DebandOptions",
+    "Debander",
+    "FormatError",
+    "Frame",
+    "FrameFormat",
+    "InputError",
+    "MediaError",
+    "ModelError",
+    "ModelNotShipped",
+    "OptionError",
+    "OutputError",
+    "banded_deform_conv2d",
+    "deband",
+    "load_model",
+]
+
+_LATE = {
+    "BDINN": "network",
+    "BDINNConfig": "network",
+    "BandedDeformConv2d": "ops",
+    "Debander": "engine",
+    "banded_deform_conv2d": "ops",
+    "deband": "image",
+    "load_model": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LATE[name]}", __name__), name)
