@@ -172,7 +172,7 @@ class Debander:
             for indices in batched(same, self.batch_size):
                 filled = [*indices, *indices[-1:] * (self.batch_size - len(indices))]
                 x = torch.stack([tiles[i] for i in filled])
-                with torch.inference_mode(), self._precision():
+                with self._precision():
                     change = self._model(x).float() - x
                 for i, one in zip(indices, change, strict=False):
                     results[i] = one[0]

@@ -4,38 +4,49 @@ import torch
 
 from .geometry import Geometry
 
-__all__ = ["banded_deform_conv2d", "sampling_positions"]
+__all__ = ["banded_deform_conv2d", "sampling_offsets"]
 
 
-def sampling_positions(
+def sampling_offsets(
     rotation: torch.Tensor, stretch: torch.Tensor, rescale: torch.Tensor | None, geometry: Geometry
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Input coordinates (y, x) that every tap reads, each (N, K, Hout, Wout).
+    """Where every tap reads, as (y, x) from the kernel's centre, each (N, K, Hout, Wout).
 
-    A tap with base point (dy, dx) reads at `[[cos, sin], [-sin, cos]] @ (stretch * dy, dx) * rescale`
-    from the centre of its output pixel.
+    A tap with base point (dy, dx) reads at `[[cos, sin], [-sin, cos]] @ (stretch * dy, dx) * rescale`.
     """
     sin, cos = rotation[:, :1], rotation[:, 1:]  # (N, 1, Hout, Wout)
     dy, dx = (t.view(1, -1, 1, 1) for t in geometry.taps(rotation))
     along, across = stretch * dy, dx
     if rescale is not None:
         along, across = rescale * along, rescale * across
-    rows = torch.arange(rotation.shape[2], dtype=rotation.dtype, device=rotation.device)
-    columns = torch.arange(rotation.shape[3], dtype=rotation.dtype, device=rotation.device)
-    (y0, x0), (sy, sx) = geometry.origin, geometry.stride
-    y = (rows * sy + y0).view(1, 1, -1, 1) + cos * along + sin * across
-    x = (columns * sx + x0).view(1, 1, 1, -1) - sin * along + cos * across
-    return y, x
+    return cos * along + sin * across, cos * across - sin * along
 
 
-def _sample_bilinear(input: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Values of `input` (N, C, H, W) at (y, x), each (N, P), as (N, C, P); zero outside."""
+def _whole_and_fraction(
+    offset: torch.Tensor, first: float, stride: int, axis: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixel before a position along one axis of the picture, and the way to the next.
+
+    Kept apart: added up in float32, a position far from 0 would lose bits of its fraction.
+    """
+    offset = offset + first % 1
+    whole = offset.detach().floor()
+    steps = torch.arange(offset.shape[axis], dtype=offset.dtype, device=offset.device) * stride + first // 1
+    return whole + steps.view(-1, *[1] * (3 - axis)), offset - whole
+
+
+def _sample_bilinear(
+    input: torch.Tensor, top: torch.Tensor, left: torch.Tensor, down: torch.Tensor, right: torch.Tensor
+) -> torch.Tensor:
+    """Values of `input` (N, C, H, W) between four pixels, as (N, C, P); zero outside.
+
+    The upper left pixels (top, left) and the fractions (down, right) to the others are each (N, P).
+    """
     n, channels, height, width = input.shape
     flat = input.reshape(n, channels, height * width)
-    top, left = y.detach().floor(), x.detach().floor()
-    total = input.new_zeros(n, channels, y.shape[1])
-    for row, row_weight in ((top, 1 - (y - top)), (top + 1, y - top)):
-        for column, column_weight in ((left, 1 - (x - left)), (left + 1, x - left)):
+    total = input.new_zeros(n, channels, top.shape[1])
+    for row, row_weight in ((top, 1 - down), (top + 1, down)):
+        for column, column_weight in ((left, 1 - right), (left + 1, right)):
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
             index = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
             value = flat.gather(2, index.unsqueeze(1).expand(-1, channels, -1))
@@ -54,10 +65,13 @@ def banded_deform_conv2d(
     groups: int,
 ) -> torch.Tensor:
     """Sample, then multiply; arguments as in `bdinn_core.banded_deform_conv2d`."""
-    y, x = sampling_positions(rotation, stretch, rescale, geometry)
+    y, x = sampling_offsets(rotation, stretch, rescale, geometry)
+    top, down = _whole_and_fraction(y, geometry.origin[0], geometry.stride[0], 2)
+    left, right = _whole_and_fraction(x, geometry.origin[1], geometry.stride[1], 3)
+    sampled = _sample_bilinear(input, *(t.flatten(1) for t in (top, left, down, right)))
     n, taps, height, width = y.shape
-    sampled = _sample_bilinear(input, y.flatten(1), x.flatten(1))  # (N, C, K * Hout * Wout)
-    columns = sampled.view(n, groups, -1, taps, height * width)
-    kernels = weight.view(groups, weight.shape[0] // groups, weight.shape[1], taps)
-    output = torch.einsum("ngckp,gock->ngop", columns, kernels).reshape(n, -1, height, width)
+    per_group = input.shape[1] // groups
+    columns = sampled.view(n, groups, per_group, taps, height * width)
+    kernels = weight.reshape(groups, weight.shape[0] // groups, per_group, taps)
+    output = torch.einsum("ngckp,gock->ngop", columns, kernels).reshape(n, weight.shape[0], height, width)
     return output if bias is None else output + bias.view(1, -1, 1, 1)

@@ -8,7 +8,8 @@ import torch
 from torchvision.ops import deform_conv2d
 
 from .geometry import Geometry
-from .naive import sampling_positions
+from .naive import banded_deform_conv2d as naive
+from .naive import sampling_offsets
 
 __all__ = ["banded_deform_conv2d"]
 
@@ -24,11 +25,11 @@ def banded_deform_conv2d(
     groups: int,
 ) -> torch.Tensor:
     """Turn positions into offsets from the regular grid; arguments as in `naive`."""
-    y, x = sampling_positions(rotation, stretch, rescale, geometry)
-    still = torch.zeros_like(stretch)
-    turned_off = torch.cat([still, still + 1], 1)  # angle 0, stretch 1: the regular grid
-    y_regular, x_regular = sampling_positions(turned_off, still + 1, None, geometry)
-    offsets = torch.stack([y - y_regular, x - x_regular], 2).flatten(1, 2)  # (N, 2K, Hout, Wout)
+    y, x = sampling_offsets(rotation, stretch, rescale, geometry)
+    dy, dx = (t.view(1, -1, 1, 1) for t in geometry.taps(rotation))
+    offsets = torch.stack([y - dy, x - dx], 2).flatten(1, 2)  # (N, 2K, Hout, Wout)
+    if not len(input):  # its batch of 0 has the wrong size
+        return naive(input, rotation, stretch, rescale, weight, bias, geometry, groups)
     return deform_conv2d(
         input,
         offsets,

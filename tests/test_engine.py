@@ -1,0 +1,295 @@
+import numpy as np
+import pytest
+import torch
+
+from bdinn_core import (
+    DebandOptions,
+    Debander,
+    FormatError,
+    Frame,
+    FrameFormat,
+    ModelNotShipped,
+    OptionError,
+    deband,
+)
+
+FORMATS = [
+    FrameFormat(family="gray"),
+    FrameFormat(family="gray", bit_depth=32, is_float=True),
+    FrameFormat(family="yuv", subsampling=(1, 1)),
+    FrameFormat(family="yuv", subsampling=(2, 0), bit_depth=9),
+    FrameFormat(family="yuv", subsampling=(1, 0), bit_depth=10, range="full"),
+    FrameFormat(family="yuv", subsampling=(0, 1), bit_depth=12),
+    FrameFormat(family="yuv", bit_depth=16),
+    FrameFormat(family="yuv", bit_depth=16, is_float=True, subsampling=(1, 1)),
+    FrameFormat(family="rgb"),
+    FrameFormat(family="rgb", bit_depth=16),
+    FrameFormat(family="rgb", bit_depth=32, is_float=True),
+]
+
+
+def name_of(fmt: FrameFormat) -> str:
+    kind = "f" if fmt.is_float else "i"
+    return f"{fmt.family}{fmt.subsampling[0]}{fmt.subsampling[1]}-{kind}{fmt.bit_depth}-{fmt.range}"
+
+
+def banded_frame(fmt: FrameFormat, width: int = 97, height: int = 75, offset: float = 0.0) -> Frame:
+    """A slow ramp in 8-bit steps, and a corner of noise, in every plane."""
+    planes = []
+    for p in range(fmt.num_planes):
+        h, w = fmt.plane_size(width, height, p)
+        y, x = np.mgrid[0:h, 0:w]
+        codes = np.rint(90 + offset + p + 0.05 * x + 0.03 * y)
+        codes[: h // 3, : w // 3] += np.random.default_rng(p).integers(-20, 20, (h // 3, w // 3))
+        if fmt.is_float:
+            scale = fmt.with_depth(8).scale(p)
+            planes.append(((codes - scale.zero) / scale.span).astype(fmt.dtype))
+        else:
+            planes.append((codes * 2 ** (fmt.bit_depth - 8)).astype(fmt.dtype))
+    return Frame(tuple(planes), fmt)
+
+
+def equal(a: Frame, b: Frame) -> bool:
+    return a.format == b.format and all(np.array_equal(p, q) for p, q in zip(a.planes, b.planes, strict=True))
+
+
+@pytest.fixture(scope="module")
+def ramp() -> np.ndarray:
+    y, x = np.mgrid[0:180, 0:320]
+    return np.rint(60 + 0.03 * x + 0.02 * y).astype(np.uint8)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+@pytest.mark.parametrize("options", [{"strength": 0}, {"limit": 0}, {"planes": []}], ids=str)
+def test_doing_nothing_returns_the_input_bit_for_bit(fmt, options):
+    frame = banded_frame(fmt)
+    assert equal(Debander(DebandOptions(**options))(frame, 3), frame)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+def test_every_format_is_debanded(fmt):
+    frame = banded_frame(fmt)
+    result = Debander()(frame, 0)
+    assert result.format == fmt
+    for p, (before, after) in enumerate(zip(frame.planes, result.planes, strict=True)):
+        assert after.shape == before.shape
+        assert after.dtype == before.dtype
+        change = (after.astype(np.float64) - before) * fmt.steps_per_value(p)
+        assert np.abs(change).max() <= 2 + 0.5 * fmt.steps_per_value(p) * (not fmt.is_float)
+        assert fmt.bit_depth == 8 or np.abs(change).max() > 0.05
+
+
+def test_the_same_picture_at_every_depth_is_changed_alike():
+    results = []
+    for depth in (8, 10, 16):
+        fmt = FrameFormat(family="gray", bit_depth=depth)
+        values = Debander().restore([banded_frame(fmt)], 0)[0][0]
+        assert values is not None
+        results.append(values * fmt.steps_per_value(0))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-3)
+    torch.testing.assert_close(results[0], results[2], rtol=0, atol=1e-3)
+
+
+def test_bands_become_a_ramp(ramp):
+    y, x = np.mgrid[0:180, 0:320]
+    truth = 60 + 0.03 * x + 0.02 * y
+    result = deband(ramp, output_dtype=np.float32)
+    assert np.square(result - truth).mean() < 0.25 * np.square(ramp - truth).mean()
+
+
+def test_untouched_planes_are_the_inputs_own_arrays():
+    frame = banded_frame(FORMATS[2])
+    result = Debander(DebandOptions(planes=[0]))(frame, 0)
+    assert result.planes[1] is frame.planes[1]
+    assert result.planes[2] is frame.planes[2]
+    assert not np.array_equal(result.planes[0], frame.planes[0])
+
+
+def test_strength_per_plane_and_limit():
+    frame = banded_frame(FrameFormat(family="yuv", bit_depth=16))
+    half, full = (
+        Debander(DebandOptions(strength=s, limit=0.25)).restore([frame], 0)[0] for s in ((0.5, 0, 1), 1)
+    )
+    change = [
+        None if v is None else v - torch.from_numpy(p.astype(np.float32))
+        for v, p in zip(half + full, frame.planes * 2, strict=True)
+    ]
+    assert change[1] is None
+    torch.testing.assert_close(change[0] * 2, change[3], rtol=0, atol=0.02)  # codes of 16 bits in float32
+    torch.testing.assert_close(change[2], change[5])
+    assert change[3].abs().max() <= 0.25 * 256
+
+
+def test_step_scales_the_bands_looked_for():
+    """Bands 4 codes high at step 4 come out as bands 1 code high at step 1, times 4."""
+    ones = banded_frame(FrameFormat(family="gray", bit_depth=32, is_float=True))
+    fours = Frame((ones.planes[0] * np.float32(4),), ones.format)
+    a = Debander(DebandOptions(step=1, limit=1)).restore([ones], 0)[0][0]
+    b = Debander(DebandOptions(step=4, limit=1)).restore([fours], 0)[0][0]
+    torch.testing.assert_close(a * 4, b, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_mask_scales_the_change(kind):
+    frame = banded_frame(FORMATS[2], 97, 75)
+    white = 1 if kind is np.float32 else np.iinfo(kind).max
+    mask = np.zeros((75, 97), kind)
+    mask[:, 40:] = white
+    plain = Debander().restore([frame], 0)[0]
+    masked = Debander(DebandOptions(mask=mask)).restore([frame], 0)[0]
+    for p, (free, held) in enumerate(zip(plain, masked, strict=True)):
+        edge = 40 >> (p > 0)
+        assert np.array_equal(held[:, :edge].numpy(), frame.planes[p][:, :edge])
+        assert torch.equal(held[:, edge:], free[:, edge:])
+    per_frame = Debander().restore([frame], 0, [mask])[0]
+    assert all(torch.equal(a, b) for a, b in zip(per_frame, masked, strict=True))
+
+
+def test_mask_of_another_size_is_refused():
+    with pytest.raises(FormatError, match=r"\(75, 97\), not \(75, 96\)"):
+        Debander(DebandOptions(mask=np.zeros((75, 96), np.uint8)))(banded_frame(FORMATS[0]), 0)
+
+
+def test_per_plane_values_need_as_many_planes():
+    with pytest.raises(FormatError, match=r"strength \(1.0, 0.5, 0.5\)"):
+        Debander(DebandOptions(strength=(1, 0.5, 0.5)))(banded_frame(FORMATS[0]), 0)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+def test_result_depends_on_no_neighbour_in_the_batch(batch):
+    frames = [banded_frame(FORMATS[2], offset=20.0 * i) for i in range(5)]
+    debander = Debander(DebandOptions(batch=batch, grain=0.5, tile_size=128, overlap=64))
+    together = debander.process(frames, 10)
+    backwards = [debander(frame, 10 + i) for i, frame in reversed(list(enumerate(frames)))][::-1]
+    assert all(equal(a, b) for a, b in zip(together, backwards, strict=True))
+
+
+def test_grain_is_a_function_of_frame_plane_and_seed():
+    flat = Frame((np.full((200, 300), 1000, np.uint16),) * 3, FrameFormat(family="yuv", bit_depth=16))
+
+    def grain(number: int, **options: object) -> np.ndarray:
+        debander = Debander(DebandOptions(strength=0, grain=2, **options))
+        return np.stack([v.numpy() for v in debander.restore([flat], number)[0]]) - 1000
+
+    first = grain(0)
+    assert first.std() == pytest.approx(2 * 256, rel=0.01)
+    assert abs(first.mean()) < 0.02 * first.std()
+    assert np.array_equal(first, grain(0))
+    for other in (first[1], grain(1)[0], grain(0, seed=1)[0]):
+        assert abs(np.corrcoef(first[0].ravel(), other.ravel())[0, 1]) < 0.02
+    assert np.array_equal(grain(5, dynamic_grain=False), grain(9, dynamic_grain=False))
+    neighbours = np.corrcoef(first[0, :, 1:].ravel(), first[0, :, :-1].ravel())[0, 1]
+    assert abs(neighbours) < 0.02
+
+
+def test_grain_reaches_chosen_planes_alone():
+    frame = banded_frame(FORMATS[2])
+    result = Debander(DebandOptions(strength=0, grain=(3, 0, 3), planes=[0, 1]))(frame, 0)
+    assert not np.array_equal(result.planes[0], frame.planes[0])
+    assert result.planes[1] is frame.planes[1]
+    assert result.planes[2] is frame.planes[2]
+
+
+@pytest.mark.parametrize("gradient", ["float", "rounded"])
+@pytest.mark.parametrize(
+    ("size", "tile", "overlap"), [((420, 610), 256, None), ((300, 900), 384, 128), ((700, 200), 192, 64)]
+)
+def test_tiles_leave_no_seam(gradient, size, tile, overlap):
+    y, x = np.mgrid[0 : size[0], 0 : size[1]]
+    values = 70 + 0.02 * x + 0.013 * y
+    image = (np.rint(values) if gradient == "rounded" else values).astype(np.float32) / 255
+    whole = deband(image)
+    tiled = deband(image, tile_size=tile, overlap=overlap)
+    assert np.abs(whole - tiled).max() * 255 <= 0.02
+
+
+def test_tiles_of_an_untouched_picture_are_exact():
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+    assert np.array_equal(deband(noise, strength=0, tile_size=128), noise)
+
+
+def test_not_a_number_stays_where_it_is():
+    image = np.full((64, 64), 0.5, np.float32)
+    image[10, 10], image[50, 50] = np.nan, np.inf
+    result = deband(image)
+    assert np.isnan(result[10, 10])
+    assert np.isinf(result[50, 50])
+    assert np.isfinite(result).sum() == image.size - 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(40, 50), (40, 50, 3), (1, 1), (1, 3, 3)])
+def test_deband_keeps_shape_and_type(dtype, shape):
+    scale = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    image = (np.random.default_rng(0).random(shape) * scale).astype(dtype)
+    before = image.copy()
+    result = deband(image)
+    assert (result.shape, result.dtype) == (shape, dtype)
+    assert np.array_equal(image, before)
+    result[...] = 0  # a copy, whatever was done to it
+    assert np.array_equal(image, before)
+    undithered = deband(image, strength=0, output_dtype=np.float32)
+    assert undithered.dtype == np.float32
+    assert np.array_equal(undithered, image.astype(np.float32))
+
+
+def test_deband_rounds_its_undithered_result(ramp):
+    values = deband(ramp, output_dtype=np.float32)
+    for dither in ("blue_noise", "error_diffusion", "none"):
+        assert np.abs(deband(ramp, dither=dither) - values).max() <= (0.5 if dither == "none" else 1.5)
+    ten_bits = deband(ramp, output_depth=10)
+    assert ten_bits.dtype == np.uint16
+    assert np.abs(ten_bits - values * 1023 / 255).max() <= 1
+    assert deband(ramp, output_depth=32).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "words"),
+    [
+        (np.zeros((2, 2, 4), np.uint8), {}, r"\(2, 2, 4\)"),
+        (np.zeros((0, 2), np.uint8), {}, r"\(0, 2\)"),
+        (np.zeros((2, 2), np.int32), {}, "int32"),
+        ([[1, 2]], {}, "list"),
+        (np.full((2, 2), 1024, np.uint16), {"bit_depth": 10}, "1024"),
+        (np.zeros((2, 2), np.uint8), {"bit_depth": 10}, "10"),
+        (np.zeros((2, 2), np.uint16), {"bit_depth": 8}, "8"),
+        (np.zeros((2, 2), np.float32), {"bit_depth": 8}, "8"),
+        (np.zeros((2, 2), np.uint8), {"output_dtype": np.int8}, "int8"),
+        (np.zeros((2, 2), np.uint8), {"output_dtype": np.float32, "output_depth": 10}, "exclude"),
+        (np.zeros((2, 2), np.uint8), {"strenght": 1}, "strenght"),
+        (np.zeros((2, 2), np.uint8), {"device": "cuda:97"}, "cuda:97"),
+    ],
+)
+def test_bad_images_and_options_are_named(array, options, words):
+    with pytest.raises((FormatError, OptionError), match=words):
+        deband(array, **options)
+
+
+def test_half_precision_on_a_cpu_is_refused():
+    with pytest.raises(OptionError, match="fp16"):
+        Debander(DebandOptions(fp16=True, device="cpu"))
+
+
+def test_a_model_is_loaded_once_and_released_with_its_last_user():
+    import gc
+
+    from bdinn_core import engine
+
+    first, second = Debander(), Debander()
+    assert first._model is second._model
+    del first, second
+    gc.collect()
+    assert not engine._models
+
+
+def test_model_that_is_not_shipped():
+    with pytest.raises(ModelNotShipped, match="quality"):
+        Debander(DebandOptions(model="quality"))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("fp16", "tolerance"), [(False, 0.02), (True, 0.05)])
+def test_gpu_agrees_with_the_cpu(ramp, fp16, tolerance):
+    on_cpu = deband(ramp, output_dtype=np.float32, device="cpu")
+    on_gpu = deband(ramp, output_dtype=np.float32, device="cuda", fp16=fp16)
+    assert np.abs(on_cpu - on_gpu).max() <= tolerance

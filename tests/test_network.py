@@ -1,0 +1,157 @@
+import json
+
+import pytest
+import torch
+
+from bdinn_core import BDINN, BDINNConfig, FormatError, ModelError, ModelNotShipped, OptionError, load_model
+from bdinn_core.checkpoint import save_model
+from bdinn_core.network import CONFIGS
+from bdinn_core.network.blocks import LiftingStep
+from bdinn_core.network.haar import haar_merge, haar_split
+
+SMALL = BDINNConfig(
+    lifting_widths=(4, 6, 6),
+    edit_widths=(6, 8, 8),
+    edit_depths=(1, 1, 2),
+    context_channels=4,
+    banded_from_level=2,
+)
+SIZES = [(1, 1), (7, 5), (64, 64), (67, 131)]
+
+
+def shaken(config: BDINNConfig, dtype: torch.dtype = torch.float64) -> BDINN:
+    """A model whose every weight matters: none of its subnets is zero any more."""
+    torch.manual_seed(0)
+    model = BDINN(config).to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return model
+
+
+def picture(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.rand(*shape, dtype=dtype, generator=torch.Generator().manual_seed(1)) * 255
+
+
+@pytest.mark.parametrize("size", [(2, 2), (6, 4), (66, 130)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_invertible_blocks(size, channels):
+    step = LiftingStep(channels, 5).double()
+    with torch.no_grad():
+        for parameter in step.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    x = picture(2, channels, *size)
+    for encode, decode in ((haar_split, haar_merge), (step.encode, step.decode)):
+        low, high = encode(x)
+        assert (low.shape[1], high.shape[1]) == (channels, 3 * channels)
+        assert (decode(low, high) - x).abs().max() < 1e-10
+        assert (encode(decode(low, high))[1] - high).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("config", [CONFIGS["fast"], SMALL], ids=["fast", "small"])
+def test_decode_inverts_encode(config, size):
+    model, x = shaken(config), picture(2, 1, *size)
+    assert (model.decode(model.encode(x)) - x).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_untrained_network_is_the_identity(size):
+    x = picture(2, 1, *size)
+    assert (BDINN(CONFIGS["fast"]).double()(x) - x).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size(size):
+    with torch.no_grad():
+        assert shaken(CONFIGS["fast"])(picture(1, 1, *size)).shape == (1, 1, *size)
+
+
+def test_joint_channels():
+    config = BDINNConfig.from_dict({**SMALL.to_dict(), "in_channels": 3})
+    model, x = shaken(config), picture(1, 3, 21, 18)
+    assert (model.decode(model.encode(x)) - x).abs().max() < 1e-10
+    assert model(x).shape == x.shape
+
+
+def test_result_does_not_depend_on_the_level():
+    model, x = shaken(CONFIGS["fast"]), picture(1, 1, 70, 90)
+    with torch.no_grad():
+        assert (model(x + 500) - 500 - model(x)).abs().max() < 1e-9
+
+
+def test_latents_hold_as_many_numbers_as_the_padded_picture():
+    latents = BDINN(SMALL).encode(picture(1, 1, 23, 9).float())
+    assert latents.low.numel() + sum(high.numel() for high in latents.highs) == 24 * 16
+    assert latents.size == (23, 9)
+
+
+def test_every_parameter_learns_once_the_last_layers_moved():
+    model = shaken(SMALL, torch.float32)
+    model(picture(1, 1, 32, 32).float()).square().mean().backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not silent
+
+
+@pytest.mark.parametrize(("name", "limit"), [("fast", 3), ("quality", 100)])
+def test_multiply_accumulates(name, limit):
+    assert 0 < BDINN(CONFIGS[name]).kmac_per_pixel <= limit
+
+
+def test_multiply_accumulates_are_those_of_a_count_by_hand():
+    config = BDINNConfig(
+        lifting_widths=(2,), edit_widths=(4,), edit_depths=(1,), context_channels=3, banded_from_level=1
+    )
+    predict, update = 9 * (3 * 2 + 2 * 3), 9 * (3 * 2 + 2 * 1)
+    edit = 9 * (9 * 4 + 4 * 4 + 4 * 4 + 4 * 3) + 4 * 3  # first, hidden, its grid, last; context
+    top = 9 * (3 * 4 + 4 * 4 + 4 * 1) + 4 * 3
+    # Predict and update run twice, in encode and in decode; all at a quarter of the pixels.
+    assert BDINN(config).kmac_per_pixel == (2 * (predict + update) + edit + top) / 4 / 1000
+
+
+def test_wrong_input_is_named():
+    with pytest.raises(FormatError, match=r"\(1, 3, 8, 8\)"):
+        BDINN(SMALL)(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(OptionError, match="edit_widths"):
+        BDINNConfig.from_dict({**SMALL.to_dict(), "edit_widths": (0, 1, 2)})
+    with pytest.raises(OptionError, match="lifting_widths"):
+        BDINNConfig.from_dict({**SMALL.to_dict(), "lifting_widths": (4,)})
+
+
+def test_checkpoint_round_trip(tmp_path):
+    model, path = shaken(SMALL, torch.float32), tmp_path / "m.safetensors"
+    save_model(model, path, {"steps": 7})
+    loaded = load_model(str(path))
+    assert not loaded.training
+    assert loaded.config == SMALL
+    x = picture(1, 1, 20, 20).float()
+    with torch.no_grad():
+        assert torch.equal(loaded(x), model.eval()(x))
+    assert json.loads(path.with_suffix(".json").read_text())["steps"] == 7
+
+
+def test_shipped_model_and_its_record():
+    model = load_model("fast")
+    assert model.config == CONFIGS["fast"]
+    assert not model.training
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_unusable_models_are_named(tmp_path):
+    with pytest.raises(ModelNotShipped, match="quality"):
+        load_model("quality")
+    with pytest.raises(ModelError, match="nosuch"):
+        load_model("nosuch")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"not safetensors at all")
+    with pytest.raises(ModelError, match="broken"):
+        load_model(str(broken))
+    from safetensors.torch import save_file
+
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"a": torch.zeros(1)}, foreign)
+    with pytest.raises(ModelError, match="bdinn_config"):
+        load_model(str(foreign))
+    save_file({"a": torch.zeros(1)}, foreign, {"bdinn_config": json.dumps(SMALL.to_dict())})
+    with pytest.raises(ModelError, match="foreign"):
+        load_model(str(foreign))
