@@ -1,0 +1,78 @@
+"""The pictures on disk: which are held out, and how they become planes in model units."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+__all__ = ["HELD_OUT", "Picture", "is_posterised", "list_pictures", "load_picture", "rgb_to_planes"]
+
+HELD_OUT = {
+    "BuddiesOfBudgie_budgie_backgrounds_dragonfly_on_lavender.png": "dragonfly",
+    "elementary_wallpapers_Mr_Lee.png": "lantern",
+    "gkjohnson_3d_demo_data_kloppenheim_05_1k.png": "field",
+    "linuxdeepin_deepin_wallpapers_Colorful_Abstraction01.png": "abstraction",
+    "linuxdeepin_deepin_wallpapers_kyaw_tun_k6BHLfw_jUg_unsplash.png": "fish",
+    "peppercarrot_print_book_2015_02_17_shichimi_concept_art_by_David_Revoy.png": "drawing",
+    "pmndrs_assets_sunset.png": "sunset",
+    "ublue_os_artwork_images_09_bluefin_day.png": "forest",
+}
+"""Pictures that training never sees, for evaluation alone: file names, each with a short one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture, at full resolution in all three planes."""
+
+    name: str
+    """File name."""
+    planes: np.ndarray
+    """Y, U, V: (3, height, width) float32 in model units (BT.709 matrix, limited range)."""
+    smooth_is_true: bool
+    """Whether its gradients are true beyond 8 bits; otherwise only its detail may teach."""
+
+
+def rgb_to_planes(rgb: np.ndarray) -> np.ndarray:
+    """Converts display RGB, (height, width, 3) in 0..1, to Y, U, V of (3, height, width).
+
+    BT.709 matrix, limited range, model units: luma 16..235, chroma 128 +- 112, not rounded.
+    """
+    red, green, blue = (rgb[..., i].astype(np.float32) for i in range(3))
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    planes = (16 + 219 * luma, 128 + 224 * (blue - luma) / 1.8556, 128 + 224 * (red - luma) / 1.5748)
+    return np.stack(planes).astype(np.float32)
+
+
+def list_pictures(folder: Path, *, held_out: bool) -> list[tuple[Path, bool]]:
+    """The pictures named in `folder`/INDEX.tsv, in its order.
+
+    Args:
+        folder: Has INDEX.tsv (columns file, use, ...) and the files it names.
+        held_out: Take the evaluation's pictures, or all others.
+
+    Returns:
+        Paths, each with whether its gradients are true beyond 8 bits (`use` is `smooth`).
+    """
+    lines = (folder / "INDEX.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    rows = [line.split("\t") for line in lines if line.strip()]
+    return [(folder / row[0], row[1] == "smooth") for row in rows if (row[0] in HELD_OUT) == held_out]
+
+
+def load_picture(path: Path, smooth_is_true: bool) -> Picture:
+    """Reads a 16-bit RGB PNG."""
+    with av.open(str(path)) as container:
+        rgb = next(container.decode(video=0)).to_ndarray(format="rgb48le")
+    planes = rgb_to_planes(rgb.astype(np.float32) / 65535)
+    return Picture(name=path.name, planes=planes, smooth_is_true=smooth_is_true)
+
+
+def is_posterised(plane: np.ndarray) -> bool:
+    """Whether a plane in model units has flat runs joined by steps: banding in the would-be truth.
+
+    True 12-bit gradients have flat runs too, but joined by steps of 1/16.
+    """
+    change = np.abs(np.diff(plane, axis=1))
+    moving = change > 1e-3
+    gentle = change[moving & (change < 2)]
+    return bool(moving.mean() < 0.3 and gentle.size and np.median(gentle) > 0.2)

@@ -1,0 +1,73 @@
+"""A small fixed set of pairs that training scores itself on as it goes.
+
+Made by the same generators as the training pairs, from seeds of its own; the claims about a model
+are `evaluate.py`'s, on scenes made otherwise.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .metrics import psnr, smooth_mask
+from .pairs import KINDS, fine_texture_pair, make_pair, quantise
+from .pictures import Picture
+
+__all__ = ["Score", "make_validation_set", "score"]
+
+SEED = 20_260_101
+PAIRS_PER_KIND = 6
+CROP = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Decibels, mean over one group's pairs: input and result, smooth and detail regions."""
+
+    smooth_input: float
+    smooth: float
+    detail_input: float
+    detail: float
+
+
+Group = list[tuple[torch.Tensor, torch.Tensor]]
+"""Pairs (degraded, truth), each (1, 1, CROP, CROP)."""
+
+
+def make_validation_set(pictures: Sequence[Picture]) -> dict[str, Group]:
+    """Pairs by group: each kind of degradation, and `texture`, fine texture only quantised."""
+    groups: dict[str, Group] = {}
+    for number, name in enumerate([*KINDS, "texture"]):
+        groups[name] = []
+        for index in range(PAIRS_PER_KIND):
+            rng = np.random.default_rng([SEED, number, index])
+            pair = fine_texture_pair(rng) if name == "texture" else make_pair(rng, pictures, name)
+            truth = pair.truth[:CROP, :CROP]
+            if pair.degraded is None:
+                degraded, truth = quantise(rng, truth)
+            else:
+                degraded = pair.degraded[:CROP, :CROP].astype(np.float32)
+            groups[name].append((torch.tensor(degraded)[None, None], torch.tensor(truth)[None, None]))
+    return groups
+
+
+def score(restore: Callable[[torch.Tensor], torch.Tensor], groups: dict[str, Group]) -> dict[str, Score]:
+    """Scores `restore` (a model in eval mode) on every group; pairs without a region don't count in it."""
+    return {name: _score_group(restore, group) for name, group in groups.items()}
+
+
+@torch.no_grad()
+def _score_group(restore: Callable[[torch.Tensor], torch.Tensor], group: Group) -> Score:
+    found: dict[str, list[float]] = {"smooth_input": [], "smooth": [], "detail_input": [], "detail": []}
+    for degraded, truth in group:
+        smooth = smooth_mask(truth)
+        restored = restore(degraded)
+        for region, mask in (("smooth", smooth), ("detail", ~smooth)):
+            if mask.float().mean() < 0.02:
+                continue
+            found[f"{region}_input"].append(psnr((degraded - truth)[mask].square().mean().item()))
+            found[region].append(psnr((restored - truth)[mask].square().mean().item()))
+    return Score(
+        **{name: float(np.mean(values)) if values else float("nan") for name, values in found.items()}
+    )

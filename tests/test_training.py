@@ -1,0 +1,262 @@
+"""Training data, loss, metrics, and the training loop itself on a few tiny steps."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+sys.path.insert(0, str(SCRIPTS))  # scripts aren't a package: Python puts their folder first when it runs one
+
+from lab import pairs, scenes  # noqa: E402  (the path above comes first)
+from lab.degrade import CODECS, Coding, code, random_coding, round_to_codes  # noqa: E402
+from lab.filters import blur, resize  # noqa: E402
+from lab.holdout import held_out_scenes  # noqa: E402
+from lab.loss import LossWeights, restoration_loss  # noqa: E402
+from lab.metrics import cambi, psnr, smooth_mask  # noqa: E402
+from lab.pictures import HELD_OUT, is_posterised, list_pictures, rgb_to_planes  # noqa: E402
+
+
+def ramp(height: int, width: int, codes: float) -> np.ndarray:
+    """A horizontal gradient of `codes` codes from 40 up, float32."""
+    return np.tile(np.linspace(40, 40 + codes, width, dtype=np.float32), (height, 1))
+
+
+def test_resize_keeps_constants_and_ramps():
+    assert np.allclose(resize(np.full((7, 9), 3.5, np.float32), 20, 5), 3.5, atol=1e-5)
+    enlarged = resize(ramp(8, 32, 31), 16, 64)
+    assert np.allclose(np.diff(enlarged, axis=1)[:, 8:-8], 0.5, atol=1e-3)
+    assert np.allclose(resize(ramp(8, 32, 31), 8, 32), ramp(8, 32, 31), atol=1e-4)
+
+
+def test_blur_keeps_constants_and_spreads_an_impulse():
+    assert np.allclose(blur(np.full((9, 12), 7, np.float32), 3), 7, atol=1e-5)
+    impulse = np.zeros((41, 41), np.float32)
+    impulse[20, 20] = 1
+    spread = blur(impulse, 2.0)
+    distance = np.arange(41) - 20
+    assert spread.sum() == pytest.approx(1, abs=1e-4)
+    assert (spread.sum(0) * distance**2).sum() == pytest.approx(4, rel=0.01)  # the variance asked for
+
+
+@pytest.mark.parametrize("draw", [scenes.gradient, scenes.cel, scenes.textured, scenes.grainy, scenes.scene])
+def test_scenes_follow_their_seed_and_are_not_rounded(draw):
+    first, again, other = (draw(np.random.default_rng(seed), 96) for seed in (5, 5, 6))
+    assert first.dtype == np.float32 and first.shape == (96, 96)
+    assert np.isfinite(first).all()
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert np.mean(first != np.rint(first)) > 0.5
+
+
+def test_scenes_stay_within_black_and_white():
+    for seed in range(30):
+        plane = scenes.scene(np.random.default_rng(seed), 64)
+        assert plane.min() >= 16 and plane.max() <= 235
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_codecs_hand_back_every_frame_and_repeat(codec):
+    luma = round_to_codes(ramp(96, 128, 60) + np.random.default_rng(0).normal(0, 3, (96, 128)))
+    grey = np.full((48, 64), 128, np.uint8)
+    frames = [(np.roll(luma, 2 * i, 1), grey, grey) for i in range(3)]
+    coding = random_coding(np.random.default_rng(1), codec)
+    decoded, again = code(frames, coding), code(frames, coding)
+    assert len(decoded) == 3
+    for source, result, repeated in zip(frames, decoded, again, strict=True):
+        assert [plane.shape for plane in result] == [plane.shape for plane in source]
+        assert np.array_equal(result[0], repeated[0])
+        error = np.abs(result[0].astype(float) - source[0]).mean()
+        assert 0 < error < 6
+
+
+def test_higher_crf_loses_more():
+    luma = round_to_codes(scenes.textured(np.random.default_rng(3), 128))
+    grey = np.full((64, 64), 128, np.uint8)
+
+    def error(crf: int) -> float:
+        return float(
+            np.abs(
+                code([(luma, grey, grey)], Coding(codec="libx264", crf=crf))[0][0].astype(float) - luma
+            ).mean()
+        )
+
+    assert error(14) < error(33)
+
+
+@pytest.mark.parametrize("kind", pairs.KINDS)
+def test_pairs_follow_their_generator(kind):
+    first, again = (pairs.make_pair(np.random.default_rng([1, 2]), [], kind) for _ in range(2))
+    assert first.kind == kind and min(first.truth.shape) >= 256
+    assert np.array_equal(first.truth, again.truth)
+    if kind == "quantised":
+        assert first.degraded is None
+        return
+    assert first.degraded is not None and again.degraded is not None
+    assert np.array_equal(first.degraded, again.degraded)
+    assert np.abs(first.degraded - first.truth).mean() < 6  # the right frame and plane, not shifted
+
+
+def test_coded_colour_pairs_line_up():
+    found = set()
+    for seed in range(24):
+        pair = pairs.make_pair(np.random.default_rng(seed), [], "libx264")
+        assert pair.degraded is not None and pair.degraded.shape == pair.truth.shape
+        assert abs(float((pair.degraded - pair.truth).mean())) < 1.5
+        found.add(pair.truth.shape)
+    assert found == {(384, 384), (512, 512), (256, 256)}  # alone, luma and chroma of a colour clip
+
+
+def test_quantise_rounds_to_its_step_and_never_repeats():
+    truth = ramp(32, 64, 10)
+    results = [pairs.quantise(np.random.default_rng(seed), truth) for seed in range(64)]
+    steps = [0.25 if np.any(degraded % 1) else 1 for degraded, _ in results]
+    assert {0.25, 1} == set(steps)
+    for (degraded, changed), step in zip(results, steps, strict=True):
+        assert np.abs(degraded - changed).max() <= step / 2 + 1e-4
+    assert len({changed.tobytes() for _, changed in results}) == 64
+
+
+def test_pool_is_a_function_of_seed_and_step():
+    options = {"initial": 3, "every": 2, "capacity": 3}
+    with pairs.PairPool(7, None, **options) as pool:
+        batches = [pool.batch(step, 2, 64) for step in range(6)]
+    with pairs.PairPool(7, None, start_step=5, **options) as resumed:
+        batch = resumed.batch(5, 2, 64)
+    assert batch.degraded.shape == batch.truth.shape == (2, 1, 64, 64)
+    assert np.array_equal(batch.degraded, batches[5].degraded)
+    assert np.array_equal(batch.truth, batches[5].truth)
+    assert not np.array_equal(batch.truth, batches[4].truth)
+
+
+def test_pool_reports_the_end_of_its_process(tmp_path):
+    missing = tmp_path / "nothing"
+    with (
+        pairs.PairPool(7, missing, initial=1, every=1, capacity=1) as pool,
+        pytest.raises(RuntimeError, match="ended"),
+    ):
+        pool.batch(0, 1, 64)
+
+
+def test_colours_become_codes():
+    rgb = np.array([[[0, 0, 0], [1, 1, 1], [0, 0, 1], [1, 0, 0]]], np.float32)
+    y, u, v = rgb_to_planes(rgb)
+    assert y[0, :2] == pytest.approx([16, 235], abs=1e-3)
+    assert u[0, :3] == pytest.approx([128, 128, 240], abs=1e-2)
+    assert v[0, 3] == pytest.approx(240, abs=1e-2)
+
+
+def test_bands_in_a_truth_are_noticed():
+    assert is_posterised(np.rint(ramp(32, 256, 12)))
+    assert not is_posterised(ramp(32, 256, 12))
+    assert not is_posterised(np.rint(ramp(32, 256, 12) * 16) / 16)  # a true 12-bit gradient
+
+
+def test_smooth_mask_tells_gradients_from_texture_and_edges():
+    gradient = ramp(64, 64, 8)
+    gradient[:, 40:] += 20
+    mask = smooth_mask(torch.from_numpy(gradient)[None, None])[0, 0]
+    assert mask[:, :30].all() and mask[:, 52:].all()
+    assert not mask[:, 38:42].any()
+    texture = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert not smooth_mask(texture).any()
+
+
+def test_psnr_of_rounding():
+    assert psnr(1 / 12) == pytest.approx(58.92, abs=0.01)
+    assert psnr(0) == 120
+
+
+def test_cambi_sees_bands_and_not_a_dithered_gradient():
+    truth = ramp(270, 480, 12)
+    banded = (np.rint(truth) * 4).astype(np.uint16)
+    dithered = np.floor(truth * 4 + np.random.default_rng(0).random(truth.shape)).astype(np.uint16)
+    assert cambi([banded]) > cambi([dithered]) + 3
+
+
+def crops() -> tuple[torch.Tensor, torch.Tensor]:
+    """Degraded and truth (half gradient, half texture) of one crop."""
+    truth = ramp(128, 128, 8)
+    truth[:, 64:] += np.random.default_rng(0).normal(0, 2, (128, 64)).astype(np.float32)
+    tensor = torch.from_numpy(truth)[None, None]
+    return tensor.round(), tensor
+
+
+def loss(restored: torch.Tensor, smooth_is_true: bool = True) -> torch.Tensor:
+    """The loss of a result for `crops()`."""
+    degraded, truth = crops()
+    return restoration_loss(restored, degraded, truth, torch.tensor([smooth_is_true]), LossWeights())
+
+
+def test_loss_rewards_removed_bands_and_punishes_lost_texture():
+    degraded, truth = crops()
+    debanded, flattened = degraded.clone(), degraded.clone()
+    debanded[..., :56] = truth[..., :56]
+    flattened[..., 72:] = truth[..., 72:].mean()
+    assert loss(truth) < 0.2 * loss(degraded)
+    assert loss(debanded) < loss(degraded) - 1
+    assert loss(flattened) > loss(degraded) + 1
+
+
+def test_loss_ignores_smooth_regions_of_an_untrue_truth():
+    degraded, truth = crops()
+    restored = degraded.clone().requires_grad_()
+    loss(restored, smooth_is_true=False).backward()
+    assert restored.grad is not None
+    smooth = smooth_mask(truth)
+    assert not restored.grad[smooth].any()
+    assert restored.grad[~smooth].any()
+
+
+def test_held_out_pictures_are_apart_from_training(shared_dir):
+    folder = shared_dir / "data" / "train"
+    training = {path.name for path, _ in list_pictures(folder, held_out=False)}
+    held_out = {path.name for path, _ in list_pictures(folder, held_out=True)}
+    assert held_out == set(HELD_OUT)
+    assert not training & held_out
+    assert len(training | held_out) == len(list(folder.glob("*.png")))
+
+
+def test_every_training_picture_is_attributed(shared_dir):
+    text = (SCRIPTS.parent / "ATTRIBUTION").read_text(encoding="utf-8")
+    for line in (shared_dir / "data" / "train" / "INDEX.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        name, *_, source, licence = line.split("\t")
+        assert name in text and source in text and licence in text
+
+
+def test_held_out_scenes_need_no_pictures():
+    drawn = held_out_scenes(None)
+    assert len(drawn) == 12
+    for scene in drawn:
+        height, width = scene.planes[0].shape
+        assert scene.planes[1].shape == scene.planes[2].shape == (height // 2, width // 2)
+        assert all(plane.min() >= 16 and plane.max() <= 240 for plane in scene.planes)
+    dark = next(scene for scene in drawn if scene.name == "dark 1").planes[0]
+    assert np.ptp(dark) < 12  # bands at least 60 px wide over 768
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path):
+    from train import Recipe, Run
+
+    class Interrupted(Run):
+        def validate(self):
+            raise KeyboardInterrupt
+
+    recipe = Recipe(
+        config="fast", steps=4, seed=3, threads=1, batch=1, crop=64, warmup=2, initial_pairs=2, pool=2
+    )
+    whole = Run(recipe, tmp_path / "whole", None)
+    whole.train(report_every=2, validate_every=4)
+    with pytest.raises(KeyboardInterrupt):
+        Interrupted(recipe, tmp_path / "halves", None).train(report_every=2, validate_every=2)
+    resumed = Run(recipe, tmp_path / "halves", None)
+    resumed.resume()
+    assert resumed.step == 2
+    resumed.train(report_every=2, validate_every=4)
+    finished = resumed.model.state_dict()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, finished[name]), name
+    assert any(value.any() for value in whole.model.state_dict().values())
+    assert (tmp_path / "whole" / "fast.safetensors").exists()
