@@ -4,6 +4,8 @@ Prints CAMBI (a measure of visible banding; 0 is none) and the PSNR of smooth re
 after, and writes a before/after picture with the contrast raised. Everything goes into --out.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +18,6 @@ import torch
 from av.video.stream import VideoStream
 from lab.filters import blur
 from lab.metrics import cambi, psnr, smooth_mask
-
-from bdinn_core.cli import main as bdinn_video
 
 WIDTH, HEIGHT, FRAMES, RATE = 640, 360, 24, 24
 CONTRAST = 32
@@ -92,7 +92,8 @@ def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     source, result, picture = out / "sample.mp4", out / "debanded.mkv", out / "before_after.png"
     write_sample(source)
-    code = bdinn_video([str(source), str(result), "-y", "--crf", "12"])
+    command = [sys.executable, "-m", "bdinn_core.cli", source, result, "-y", "--crf", "12"]
+    code = subprocess.run(command, check=False).returncode
     if code:
         raise SystemExit(code)
     before, after = list(read_luma(source)), list(read_luma(result))
