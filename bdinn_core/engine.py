@@ -24,7 +24,9 @@ __all__ = ["Debander"]
 
 AUTO_WHOLE_PIXELS = 2**22
 """Planes up to this size go through the network whole: 4:2:0 up to 2560x1440 in about 1 GiB."""
-AUTO_TILE, AUTO_OVERLAP = 1536, 128
+AUTO_TILE, AUTO_OVERLAP = 1536, 256
+"""Larger planes are cut. The network looks far, up to where a wide band ends: tiles that share 256 px
+agree with the whole plane to 0.02 of a step, those that share 128 px to 0.06."""
 
 
 class Debander:

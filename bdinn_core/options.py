@@ -94,8 +94,8 @@ class DebandOptions:
     """Side of the square tiles large planes are cut into, in pixels: a multiple of 64, >= 128.
     `None` is automatic."""
     overlap: int | None = None
-    """Pixels that neighbouring tiles share and blend over: a multiple of 64, at most half of
-    `tile_size`. `None` is automatic."""
+    """Pixels that neighbouring tiles share at least: a multiple of 64, at most half of `tile_size`.
+    `None` is automatic: 256, or half a tile. Less is faster, and shows in wide bands."""
     batch: int | None = None
     """Tiles a network call, 1..256. `None` is automatic: 1 on a CPU."""
 

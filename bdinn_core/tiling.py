@@ -11,13 +11,16 @@ from .options import TILE_GRID
 
 __all__ = ["TilePlan", "plan_tiles"]
 
+FADE = TILE_GRID
+"""Pixels over which neighbours blend; no more than what origins differ by, so that fades never meet."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TilePlan:
     """Where the tiles of a plane lie: all of one shape, on the network's grid.
 
-    Origins are multiples of `TILE_GRID`, so a tile's pixels fall on the same Haar blocks as in the
-    whole plane; the last tiles may stick out, and repeat the border there.
+    Origins are multiples of `TILE_GRID`, and the last tiles end where the network pads a whole plane
+    to, so a tile's pixels see the same Haar blocks and the same border as in the whole plane.
     """
 
     tops: tuple[int, ...]
@@ -26,8 +29,6 @@ class TilePlan:
     """Height of a tile."""
     width: int
     """Width of a tile."""
-    overlap: int
-    """Pixels that neighbours share."""
 
     @property
     def count(self) -> int:
@@ -36,21 +37,19 @@ class TilePlan:
 
     def cut(self, plane: torch.Tensor) -> torch.Tensor:
         """Tiles (T, 1, height, width) of a plane (H, W), row by row."""
-        if self.count == 1:
-            return plane[None, None]
         below = self.tops[-1] + self.height - plane.shape[0]
         beside = self.lefts[-1] + self.width - plane.shape[1]
-        padded = F.pad(plane[None, None], (0, max(beside, 0), 0, max(below, 0)), mode="replicate")[0, 0]
+        padded = F.pad(plane[None, None], (0, beside, 0, below), mode="replicate")[0, 0]
         tiles = [padded[t : t + self.height, x : x + self.width] for t in self.tops for x in self.lefts]
         return torch.stack(tiles).unsqueeze(1)
 
     def blend(self, tiles: Sequence[torch.Tensor], height: int, width: int) -> torch.Tensor:
         """A plane (height, width) from tiles (height, width) in the order of `cut`."""
         if len(tiles) == 1:
-            return tiles[0]
+            return tiles[0][:height, :width]
         total = tiles[0].new_zeros(self.tops[-1] + self.height, self.lefts[-1] + self.width)
-        vertical = self._windows(self.tops, self.height, tiles[0])
-        horizontal = self._windows(self.lefts, self.width, tiles[0])
+        vertical = _windows(self.tops, self.height, tiles[0])
+        horizontal = _windows(self.lefts, self.width, tiles[0])
         order = iter(tiles)
         for top, down in zip(self.tops, vertical, strict=True):
             for left, right in zip(self.lefts, horizontal, strict=True):
@@ -59,20 +58,22 @@ class TilePlan:
                 )
         return total[:height, :width]
 
-    def _windows(self, starts: Sequence[int], size: int, like: torch.Tensor) -> list[torch.Tensor]:
-        """Weight of every tile along one axis. Two neighbours' weights add up to 1.
 
-        Over the middle half of the overlap they cross-fade; its outer quarters, where a tile sees
-        least beyond its border, count for nothing.
-        """
-        windows = [like.new_ones(size) for _ in starts]
-        if self.overlap:
-            ramp = (torch.arange(self.overlap, device=like.device, dtype=like.dtype) + 0.5) / self.overlap
-            rise = (2 * ramp - 0.5).clamp(0, 1)
-            for left, right in pairwise(windows):
-                left[-self.overlap :] = 1 - rise
-                right[: self.overlap] = rise
-        return windows
+def _windows(starts: Sequence[int], size: int, like: torch.Tensor) -> list[torch.Tensor]:
+    """Weight of every tile along one axis; all weights of a pixel add up to 1.
+
+    Two neighbours cross-fade over `FADE` pixels in the middle of what they share. The rest, where a
+    tile sees least beyond its border, counts for nothing.
+    """
+    positions = torch.arange(size, device=like.device, dtype=like.dtype) + 0.5
+    windows = [torch.ones_like(positions) for _ in starts]
+    for i, (start, following) in enumerate(pairwise(starts)):
+        seam = (start + size + following) / 2
+        fade = min(FADE, start + size - following)
+        if fade:
+            windows[i] *= (0.5 - (positions + start - seam) / fade).clamp(0, 1)
+            windows[i + 1] *= (0.5 + (positions + following - seam) / fade).clamp(0, 1)
+    return windows
 
 
 def plan_tiles(height: int, width: int, tile_size: int, overlap: int) -> TilePlan:
@@ -82,18 +83,24 @@ def plan_tiles(height: int, width: int, tile_size: int, overlap: int) -> TilePla
         height: Height of the plane.
         width: Width of the plane.
         tile_size: Largest side of a tile, a multiple of `TILE_GRID`. A side that fits stays whole.
-        overlap: Pixels that neighbours share, a multiple of `TILE_GRID`, at most half a tile.
+        overlap: Pixels that neighbours share at least, a multiple of `TILE_GRID`, at most half a tile.
     """
     tops, tile_height = _axis(height, tile_size, overlap)
     lefts, tile_width = _axis(width, tile_size, overlap)
-    return TilePlan(tops=tops, lefts=lefts, height=tile_height, width=tile_width, overlap=overlap)
+    return TilePlan(tops=tops, lefts=lefts, height=tile_height, width=tile_width)
 
 
 def _axis(size: int, tile_size: int, overlap: int) -> tuple[tuple[int, ...], int]:
     """Origins and length of the tiles along one axis."""
     if size <= tile_size:
         return (0,), size
-    count = -(-(size - overlap) // (tile_size - overlap))
-    even = -(-(size + (count - 1) * overlap) // count)
-    length = max(-(-even // TILE_GRID) * TILE_GRID, 2 * overlap)
-    return tuple(i * (length - overlap) for i in range(count)), length
+    padded = _round_up(size)
+    count = -(-(padded - overlap) // (tile_size - overlap))
+    length = _round_up(-(-(padded + (count - 1) * overlap) // count))
+    last = padded - length
+    # Rounded down to the grid, neighbours still share `overlap`, a multiple of the grid itself.
+    return tuple(last * i // (count - 1) // TILE_GRID * TILE_GRID for i in range(count)), length
+
+
+def _round_up(size: int) -> int:
+    return -(-size // TILE_GRID) * TILE_GRID

@@ -36,7 +36,7 @@ SHAPES = {
 
 
 def make_case(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[list[torch.Tensor], dict]:
-    """Random tensors of a shape from `SHAPES`, outputs of about 1, in the operator's order, and its keywords."""
+    """Random tensors of a shape from `SHAPES` in the operator's order, outputs of about 1; its keywords."""
     torch.manual_seed(seed)
     shape: dict = {"kernel": (3, 3), "n": 2, **SHAPES[name]}
     keywords = {
@@ -196,6 +196,13 @@ def test_several_threads_may_call_at_once():
     assert all(torch.equal(result, expected) for result in results)
 
 
+def test_works_in_inference_mode():
+    tensors, keywords = make_case("odd", torch.float32)
+    expected = banded_deform_conv2d(*tensors, **keywords)
+    with torch.inference_mode():
+        assert torch.equal(banded_deform_conv2d(*tensors, **keywords), expected)
+
+
 def test_leaves_torchs_threads_as_they_were():
     before = torch.get_num_threads()
     tensors, keywords = make_case("odd", torch.float32)
@@ -314,11 +321,11 @@ def test_errors_name_the_value():
             banded_deform_conv2d(*wrong, **keywords)
     with pytest.raises(OptionError, match="'fastest'"):
         banded_deform_conv2d(*tensors, **keywords, backend="fastest")
-    with pytest.raises(FormatError, match="stride .* 0"):
+    with pytest.raises(FormatError, match=r"stride .* 0"):
         banded_deform_conv2d(*tensors, stride=0)
-    with pytest.raises(FormatError, match="doesn't fit"):
+    with pytest.raises(FormatError, match=r"doesn't fit"):
         banded_deform_conv2d(*tensors, dilation=40)
-    with pytest.raises(OptionError, match=r"3.0 and 0.5"):
+    with pytest.raises(OptionError, match=r"3\.0 and 0\.5"):
         BandedDeformConv2d(1, 1, min_stretch=3.0, max_stretch=0.5)
-    with pytest.raises(ModelError, match="conv.weight"):
+    with pytest.raises(ModelError, match=r"conv\.weight"):
         BandedDeformConv2d.from_reference_state({}, in_channels=1, out_channels=1)

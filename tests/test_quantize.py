@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdinn_core import DebandOptions, Debander, FormatError, Frame, FrameFormat, OptionError
+from bdinn_core import Debander, DebandOptions, FormatError, Frame, FrameFormat, OptionError
 from bdinn_core.quantize import change_depth, quantize
 
 DEPTHS = (8, 9, 10, 12, 14, 16, 32)
@@ -136,9 +136,10 @@ def test_planes_that_do_not_fit_are_named():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"strength": 2.1}, {"strength": -1}, {"strength": "1"}, {"strength": (1, 1)}, {"strength": float("nan")},
-        {"step": 0}, {"step": 17}, {"step": "automatic"}, {"limit": -0.1}, {"planes": [3]}, {"planes": [0, 0]},
-        {"planes": "0"}, {"mask": np.zeros((2, 2, 3), np.uint8)}, {"mask": np.zeros((2, 2), np.int8)},
+        {"strength": 2.1}, {"strength": -1}, {"strength": "1"}, {"strength": (1, 1)},
+        {"strength": float("nan")}, {"step": 0}, {"step": 17}, {"step": "automatic"}, {"limit": -0.1},
+        {"planes": [3]}, {"planes": [0, 0]}, {"planes": "0"},
+        {"mask": np.zeros((2, 2, 3), np.uint8)}, {"mask": np.zeros((2, 2), np.int8)},
         {"grain": -1}, {"grain": (1, 2, 99)}, {"dynamic_grain": 1}, {"seed": -1}, {"seed": 1.5},
         {"output_depth": 7}, {"output_depth": 0}, {"output_depth": 17}, {"dither": "bayer"}, {"model": ""},
         {"device": "gpu"}, {"fp16": "yes"}, {"tile_size": 100}, {"tile_size": 64}, {"overlap": -64},

@@ -156,8 +156,14 @@ def _in_parallel[T](work: Callable[[slice], T], count: int) -> list[T]:
     threads = min(torch.get_num_threads(), count)
     if threads == 1:
         return [work(slice(0, count))]
+    inference = torch.is_inference_mode_enabled()  # a property of threads; tensors of one can't mix
+
+    def in_mode(part: slice) -> T:
+        with torch.inference_mode(inference):
+            return work(part)
+
     bounds = [count * i // threads for i in range(threads + 1)]
-    return list(_workers(os.getpid()).map(work, (slice(a, b) for a, b in pairwise(bounds))))
+    return list(_workers(os.getpid()).map(in_mode, (slice(a, b) for a, b in pairwise(bounds))))
 
 
 @cache
