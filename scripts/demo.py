@@ -87,7 +87,9 @@ def write_png(path: Path, grey: np.ndarray) -> None:
 
 
 @click.command(help=__doc__)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True
+)
 def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     source, result, picture = out / "sample.mp4", out / "debanded.mkv", out / "before_after.png"
@@ -98,7 +100,9 @@ def main(out: Path) -> None:
         raise SystemExit(code)
     before, after = list(read_luma(source)), list(read_luma(result))
     dither = np.random.default_rng(0)
-    truth = [np.floor(true_luma(n) * 4 + dither.random((HEIGHT, WIDTH))).astype(np.uint16) for n in range(FRAMES)]
+    truth = [
+        np.floor(true_luma(n) * 4 + dither.random((HEIGHT, WIDTH))).astype(np.uint16) for n in range(FRAMES)
+    ]
     click.echo(f"{'':24} {'before':>8} {'after':>8} {'without banding':>16}")
     click.echo(f"{'CAMBI, 10 bits':24} {cambi(before):8.2f} {cambi(after):8.2f} {cambi(truth):16.2f}")
     click.echo(f"{'smooth regions, PSNR dB':24} {smooth_psnr(before):8.2f} {smooth_psnr(after):8.2f}")

@@ -58,7 +58,10 @@ class BDINN(nn.Module):
             )
         )
         self.top = Subnet(3 * c, c, config.edit_widths[-1], config.edit_depths[-1])
-        self.top_to_context = nn.Conv2d(config.edit_widths[-1], context, 1)
+        # What each scale but the finest, and above them the top, hands on to the next finer one.
+        self.to_context: Sequence[nn.Conv2d] = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]
+            nn.Conv2d(width, context, 1) for width in (*config.edit_widths[1:], config.edit_widths[-1])
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Restore planes.
@@ -74,13 +77,12 @@ class BDINN(nn.Module):
         """
         latents = self.encode(x)
         features = self.top.features(difference_features(latents.low))
-        low, context = latents.low + self.top.output(features), self.top_to_context(features)
-        for step, edit, high in zip(
-            reversed(self.steps), reversed(self.edits), reversed(latents.highs), strict=True
-        ):
-            if context.shape[2:] != high.shape[2:]:
-                context = F.interpolate(context, size=high.shape[2:], mode="bilinear")
-            change, context = edit(low, high, context)
+        low = latents.low + self.top.output(features)
+        context = x.new_zeros(1, self.config.context_channels, 1, 1)
+        scales = zip(self.steps, self.edits, self.to_context, latents.highs, strict=True)
+        for step, edit, to_context, high in reversed(list(scales)):
+            context = _resize(context + to_context(features), high)
+            change, features = edit(low, high, context)
             low = step.decode(low, high + change)
         return _crop(low, latents.size)
 
@@ -123,6 +125,12 @@ class BDINN(nn.Module):
         for hook in hooks:
             hook.remove()
         return macs / side**2 / 1000
+
+
+def _resize(context: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    if context.shape[2:] == like.shape[2:]:  # at the coarsest scale
+        return context
+    return F.interpolate(context, size=like.shape[2:], mode="bilinear")
 
 
 def _crop(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -40,25 +40,24 @@ class LiftingStep(nn.Module):
 
 
 class LatentEdit(nn.Module):
-    """What to change in a scale's latent, and what the next finer scale should know of it.
+    """What to change in a scale's latent.
 
     Args:
         channels: Channels of the picture.
         width: Hidden channels.
         depth: Hidden layers after the first.
-        context_channels: Channels of the context, in and out.
+        context_channels: Channels of the context from the coarser scale.
         banded: Whether the hidden layers are banded deformable convolutions.
     """
 
     def __init__(self, channels: int, width: int, depth: int, context_channels: int, banded: bool) -> None:
         super().__init__()
         self.subnet = Subnet(6 * channels + context_channels, 3 * channels, width, depth, banded)
-        self.to_context = nn.Conv2d(width, context_channels, 1)
 
     def forward(
         self, low: torch.Tensor, high: torch.Tensor, context: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The edit of `high` (N, 3C, H, W) and the context (N, context_channels, H, W) to pass on."""
+        """The edit of `high` (N, 3C, H, W), and the hidden features (N, width, H, W) behind it."""
         seen = torch.cat([torch.asinh(high), difference_features(low), context], 1)
         features = self.subnet.features(seen)
-        return self.subnet.output(features), context + self.to_context(features)
+        return self.subnet.output(features), features
