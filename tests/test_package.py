@@ -1,0 +1,93 @@
+import importlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import bdinn_core
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def run_python(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("name", bdinn_core.__all__)
+def test_every_public_name_is_there_and_documented(name):
+    assert getattr(bdinn_core, name).__doc__
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="nosuch"):
+        bdinn_core.nosuch  # noqa: B018
+
+
+def test_options_need_no_torch():
+    loaded = run_python("import sys, bdinn_core; bdinn_core.DebandOptions(); print('torch' in sys.modules)")
+    assert loaded.strip() == "False"
+
+
+def test_engine_needs_no_vapoursynth_and_no_av():
+    run_python(
+        "import sys; sys.modules['vapoursynth'] = sys.modules['av'] = sys.modules['click'] = None\n"
+        "import numpy as np, bdinn_core\n"
+        "bdinn_core.deband(np.zeros((8, 8), np.uint8))"
+    )
+
+
+def test_every_module_imports_and_has_a_docstring():
+    for path in [*ROOT.glob("bdinn_core/**/*.py"), *ROOT.glob("bdinn_vs/**/*.py")]:
+        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        assert module.__doc__, path
+
+
+def test_versions_meet_the_lower_bounds():
+    """Run with scripts/test --lowest, this tests the oldest versions that pyproject.toml allows."""
+    from importlib.metadata import version
+
+    for requirement in PROJECT["dependencies"]:
+        name, lowest = requirement.split(">=")
+        installed = [int(part) for part in version(name).split("+")[0].split(".") if part.isdigit()]
+        assert installed >= [int(part) for part in lowest.split(".")], requirement
+
+
+def test_readme_python_example_runs():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Python\n", 1)[1].split("\n## ", 1)[0]
+    code = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
+    names: dict = {}
+    exec(code, names)
+    assert names["clean"].dtype == "uint16"
+    assert names["result"].format.bit_depth == 10
+
+
+def test_readme_lists_every_option_with_its_default():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("| option | range, default |", 1)[1].split("\n\n", 1)[0]
+    for name, default in vars(bdinn_core.DebandOptions()).items():
+        rows = [line for line in table.splitlines() if f"`{name}`" in line.split("|")[:2][-1]]
+        assert len(rows) == 1, name
+        if default is not None:
+            shown = (
+                str(default).lower()
+                if isinstance(default, bool)
+                else f"{default:g}"
+                if isinstance(default, float)
+                else str(default)
+            )
+            assert shown in rows[0], (name, shown)
+
+
+def test_every_training_picture_is_attributed(shared_dir):
+    attribution = (ROOT / "ATTRIBUTION").read_text(encoding="utf-8")
+    index = (shared_dir / "data" / "train" / "INDEX.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    assert index
+    for line in index:
+        assert line.split("\t")[0] in attribution
