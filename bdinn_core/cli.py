@@ -1,0 +1,204 @@
+"""`bdinn-video IN OUT`: parses the command line, builds the two option objects, runs the job.
+
+Flags, defaults and help come from the fields of `DebandOptions` and `VideoJob` and the docstrings
+under them, so that each is written once. Nothing is ever printed on standard output: it may be y4m.
+"""
+
+import ast
+import inspect
+import os
+import re
+import signal
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, NoReturn
+
+import click
+
+from .console import Console
+from .errors import BdinnError, OptionError
+from .options import DITHERS, DebandOptions
+from .video import VideoJob, run_job
+
+__all__ = ["main"]
+
+# Torch's threads wait for each other by spinning, unless told so before it's imported; beside a
+# decoder and an encoder that costs most of the machine (8.6 s a 1080p plane against 1.8 s, 2 cores).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+EXIT_INPUT, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+
+
+class _Parsed(click.ParamType):
+    """A parameter type from a function of the argument's text that raises `ValueError`."""
+
+    def __init__(self, parse: Callable[[str], object], name: str) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError:
+            self.fail(f"{value!r} isn't {self.name}", param, ctx)
+
+
+def _numbers(text: str) -> float | tuple[float, ...]:
+    values = [float(part) for part in text.split(",")]
+    return tuple(values) if len(values) > 1 else values[0]
+
+
+def _step(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
+def _planes(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _seconds(text: str) -> Fraction:
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?|\.\d+)", text)
+    if match is None:
+        raise ValueError(text)
+    hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ValueError(text)
+    return key, value
+
+
+_NUMBERS = _Parsed(_numbers, "a number, or three separated by commas")
+_TIME = _Parsed(_seconds, "seconds or hh:mm:ss.ms")
+_FLAGS: dict[str, dict[str, Any]] = {
+    "strength": {"type": _NUMBERS, "metavar": "X[,X,X]"},
+    "grain": {"type": _NUMBERS, "metavar": "X[,X,X]"},
+    "step": {"type": _Parsed(_step, "auto or a number"), "metavar": "auto|X"},
+    "planes": {"type": _Parsed(_planes, "plane numbers separated by commas"), "metavar": "0,1,2"},
+    "dither": {"metavar": "|".join(DITHERS)},
+    "dynamic_grain": {"names": ["--dynamic-grain/--no-dynamic-grain"]},
+    "fp16": {"names": ["--fp16/--no-fp16"]},
+    "output_depth": {
+        "help": "Bits of the result, 8..16, or 32 for single-precision float. "
+        "-1 is at least 10, and no fewer than the source's, where the encoder has them."
+    },
+    "tile_size": {"type": int},
+    "overlap": {"type": int},
+    "batch": {"type": int},
+    "mask": {"metavar": "FILE"},
+    "crf": {"type": float},
+    "encoder_options": {
+        "names": ["-e", "--encoder-option"],
+        "type": _Parsed(_pair, "key=value"),
+        "metavar": "KEY=VALUE",
+        "multiple": True,
+    },
+    "start": {"type": _TIME, "metavar": "TIME"},
+    "end": {"type": _TIME, "metavar": "TIME"},
+    "overwrite": {"names": ["-y", "--overwrite"], "is_flag": True},
+}
+"""What a flag's name and its field's default don't tell of how it's written."""
+
+
+def _field_docs(options: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(options))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for above, below in pairwise(body.body):
+        if isinstance(above, ast.AnnAssign) and isinstance(below, ast.Expr):
+            doc = " ".join(ast.literal_eval(below.value).replace("`", "").split())
+            docs[ast.unparse(above.target)] = doc.replace("None is", "Left out, it's")
+    return docs
+
+
+def _job_fields(options: type) -> list[Field[Any]]:
+    """The fields of an option class that have a flag: `mask` is the job's file, not the engine's array."""
+    flags = [field for field in fields(options) if field.default is not MISSING]
+    return [field for field in flags if options is VideoJob or field.name != "mask"]
+
+
+def _flag(field: Field[Any], doc: str) -> click.Option:
+    settings: dict[str, Any] = {"default": field.default, **_FLAGS.get(field.name, {})}
+    names = settings.pop("names", [f"--{field.name.replace('_', '-')}"])
+    settings.setdefault("help", doc)
+    return click.Option([*names, field.name], show_default=field.default not in (None, ()), **settings)
+
+
+def _command() -> click.Command:
+    parameters: list[click.Parameter] = [
+        click.Argument(["source"], metavar="IN"),
+        click.Argument(["output"], metavar="OUT"),
+    ]
+    for options in (DebandOptions, VideoJob):
+        docs = _field_docs(options)
+        parameters += [_flag(field, docs[field.name]) for field in _job_fields(options)]
+    about = """Removes banding from the video IN and writes OUT, with its sound, subtitles and all else.
+
+    IN and OUT may be -, for y4m on standard input and output.
+    """
+    return click.Command("bdinn-video", params=parameters, callback=_run, help=about)
+
+
+def _run(**values: Any) -> None:
+    deband = DebandOptions(**{f.name: values[f.name] for f in _job_fields(DebandOptions)})
+    job = VideoJob(**{f.name: values[f.name] for f in fields(VideoJob)})
+    with Console() as console:
+        run_job(job, deband, console)
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception, so that everything opened is closed."""
+
+
+def _terminate(_signal: int, _frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `bdinn-video`.
+
+    Args:
+        arguments: the command line without the program's name; `None` takes the process's.
+
+    Returns:
+        The exit code: 0 done, 1 bad input or output, 2 wrong usage, 130 Ctrl-C, 143 terminated.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        arguments = sys.argv[1:] if arguments is None else arguments
+        with _command().make_context("bdinn-video", list(arguments)) as context:
+            context.command.invoke(context)
+        return 0
+    except click.exceptions.Exit as done:  # --help
+        return done.exit_code
+    except click.ClickException as error:
+        return _fail(error.format_message(), EXIT_USAGE)
+    except OptionError as error:
+        return _fail(str(error), EXIT_USAGE)
+    except BdinnError as error:
+        return _fail(str(error), EXIT_INPUT)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
+    except _Terminated:
+        return _fail("terminated; nothing was written", EXIT_TERMINATED)
+    except MemoryError:
+        return _fail("out of memory; try a smaller --tile-size", EXIT_INPUT)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""What encoders take, in one table, and how the picture of a job is going to be encoded.
+
+FFmpeg knows an encoder's pixel formats and options; the table adds what it doesn't say, or says
+wrongly, as tried with the libraries inside PyAV 19. Nothing is resampled, padded or stripped to fit:
+what an encoder can't hold is refused, with the names of encoders that can.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from av.codec import Codec, CodecContext
+from av.codec.codec import UnknownCodecError
+from av.codec.context import OptionFlags
+from av.video.format import VideoFormat
+
+from ..errors import FormatError, OptionError, OutputError
+from .formats import PixelFormat
+from .probe import VideoInfo
+
+__all__ = ["Encoding", "choose_pixel", "keeps_aspect", "plan_encoding", "takers"]
+
+DEFAULT_CRF = 16
+DEFAULT_DEPTH = 10
+"""Bits a result gets at least, where the encoder has them: room for what debanding restores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rules:
+    """What FFmpeg doesn't tell of an encoder."""
+
+    params: str | None = None
+    """The option that takes the library's own `key=value:key=value`."""
+    fixed_params: str = ""
+    """What goes in there always."""
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    """Options set always."""
+    preset: str | None = None
+    """Preset where the user names none."""
+    max_crf: float = 63
+    even_chroma: bool = False
+    """Refuses a width or height that subsampling doesn't divide."""
+    min_side: int = 1
+    min_side_deep: int = 1
+    """The same above 8 bits."""
+    alpha: bool = True
+    """False: lists formats with alpha, but fails on them."""
+    keeps_aspect: bool = True
+    """Whether the stream itself holds the sample aspect ratio, for containers that can't."""
+
+
+_RULES = {
+    # x265 below 64 px wide corrupts its heap above 8 bits; its log goes straight to stderr.
+    "libx265": _Rules(
+        params="x265-params",
+        fixed_params="log-level=error",
+        preset="medium",
+        max_crf=51,
+        even_chroma=True,
+        min_side=16,
+        min_side_deep=64,
+        alpha=False,
+    ),
+    "libx264": _Rules(params="x264-params", preset="medium", max_crf=51, even_chroma=True),
+    "libsvtav1": _Rules(params="svtav1-params", preset="6", min_side=2, min_side_deep=2, keeps_aspect=False),
+    # Without a bitrate of 0 libvpx takes crf as a mere limit.
+    "libvpx-vp9": _Rules(fixed={"b": "0"}, keeps_aspect=False),
+    "prores_ks": _Rules(even_chroma=True, keeps_aspect=False),
+    "ffv1": _Rules(),
+}
+_OTHERS = _Rules(keeps_aspect=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How a picture is encoded."""
+
+    codec: str
+    """FFmpeg's name of the encoder."""
+    pixel: PixelFormat
+    """The planes handed to it."""
+    pix_fmt: str
+    """The format it takes them in: `pixel`'s own, or a packed one with the same values."""
+    options: dict[str, str]
+    """FFmpeg options of the encoder."""
+
+
+def _find_encoder(name: str) -> str:
+    """FFmpeg's name of the video encoder `name`, which may be that of a format (`av1`).
+
+    Raises:
+        OptionError: if there's none.
+    """
+    try:
+        codec = Codec(name, "w")
+    except UnknownCodecError:
+        codec = None
+    if codec is None or codec.type != "video":
+        raise OptionError(f"codec must be a video encoder such as {', '.join(_RULES)}; not {name!r}")
+    return codec.name
+
+
+def keeps_aspect(codec: str) -> bool:
+    """Whether the stream that `codec` makes says how wide a pixel is, without the container's help."""
+    return _RULES.get(codec, _OTHERS).keeps_aspect
+
+
+@cache
+def _pix_fmts(codec: str) -> dict[PixelFormat, str]:
+    """The planar formats whose values `codec` takes, and the name it takes each under."""
+    formats: dict[PixelFormat, str] = {}
+    for candidate in Codec(codec, "w").video_formats or []:
+        try:
+            pixel = PixelFormat.from_name(candidate.name)
+        except FormatError:
+            continue
+        bits = min(part.bits for part in VideoFormat(candidate.name).components)
+        if candidate.has_palette or bits < pixel.bit_depth or candidate.name.startswith("yuvj"):
+            continue
+        if candidate.name == pixel.name or pixel not in formats:
+            formats[pixel] = candidate.name
+    return formats
+
+
+def _depths(formats: Iterable[PixelFormat], like: PixelFormat) -> list[int]:
+    """Bit depths at which `formats` have planes like those of `like`; 32 is single precision."""
+    return sorted(p.bit_depth for p in formats if p == like.with_depth(p.bit_depth))
+
+
+def _default_pixel(formats: Iterable[PixelFormat], source: PixelFormat) -> PixelFormat | None:
+    """That of `formats` to put `source` in: its planes, never fewer bits."""
+    if source.is_float:
+        return source if source in formats else None
+    depths = [d for d in _depths(formats, source) if source.bit_depth <= d <= 16]
+    wanted = max(DEFAULT_DEPTH, source.bit_depth)
+    if wanted in depths:
+        return source.with_depth(wanted)
+    return source.with_depth(depths[0]) if depths else None
+
+
+def _obstacle(codec: str, pixel: PixelFormat, width: int, height: int) -> str | None:
+    """Why `codec` can't hold pictures of this format and size; `None` if it can."""
+    rules = _RULES.get(codec, _OTHERS)
+    if pixel.alpha and not rules.alpha:
+        return "it takes no alpha"
+    if pixel not in _pix_fmts(codec):
+        planes, depths = pixel.with_depth(8).name, _depths(_pix_fmts(codec), pixel)
+        if not depths:
+            return f"it takes no {planes}"
+        return f"it takes {planes} at {', '.join(map(str, depths))} bits, not {pixel.bit_depth}"
+    w, h = pixel.subsampling
+    if rules.even_chroma and (width % (1 << w) or height % (1 << h)):
+        return f"it takes no odd size ({width}x{height}) with {pixel.name}"
+    min_side = rules.min_side if pixel.bit_depth == 8 else rules.min_side_deep
+    if min(width, height) < min_side:
+        return f"it takes no side under {min_side} px ({width}x{height}) at {pixel.bit_depth} bits"
+    return None
+
+
+def takers(source: PixelFormat, width: int, height: int) -> list[str]:
+    """Encoders that take such pictures."""
+    found = []
+    for codec in _RULES:
+        pixel = _default_pixel(_pix_fmts(codec), source)
+        if pixel is not None and _obstacle(codec, pixel, width, height) is None:
+            found.append(codec)
+    return found
+
+
+def choose_pixel(
+    pix_fmt: str, output_depth: int, source: PixelFormat, formats: Iterable[PixelFormat]
+) -> PixelFormat | None:
+    """The format asked for, or the best of `formats` for `source`; `None` if none of them will do.
+
+    Raises:
+        OptionError: if the two options contradict each other or would resample the picture.
+    """
+    if pix_fmt == "auto":
+        return _default_pixel(formats, source) if output_depth == -1 else source.with_depth(output_depth)
+    try:
+        asked = source if pix_fmt == "source" else PixelFormat.from_name(pix_fmt)
+    except FormatError as error:
+        raise OptionError(str(error)) from error
+    if asked.with_depth(8) != source.with_depth(8):
+        raise OptionError(f"pix_fmt {pix_fmt} hasn't the source's planes ({source.name}); resample first")
+    depth = 32 if asked.is_float else asked.bit_depth
+    if output_depth not in (-1, depth):
+        raise OptionError(f"output_depth {output_depth} contradicts pix_fmt {pix_fmt} ({depth} bits)")
+    return asked
+
+
+def plan_encoding(
+    codec: str,
+    info: VideoInfo,
+    *,
+    pix_fmt: str = "auto",
+    output_depth: int = -1,
+    crf: float | None = None,
+    preset: str | None = None,
+    encoder_options: Sequence[tuple[str, str]] = (),
+) -> Encoding:
+    """Decides format and options of the encoder.
+
+    Raises:
+        OptionError: for an encoder or option that doesn't exist.
+        OutputError: if the encoder can't hold the picture; the message names some that can.
+    """
+    codec = _find_encoder(codec)
+    source = info.pixel
+    pixel = choose_pixel(pix_fmt, output_depth, source, _pix_fmts(codec)) or source
+    obstacle = _obstacle(codec, pixel, info.width, info.height)
+    if obstacle is not None:
+        wanted = source if (pix_fmt, output_depth) == ("auto", -1) else pixel
+        others = ", ".join(takers(wanted, info.width, info.height)) or "none known"
+        raise OutputError(f"{codec} can't encode this picture: {obstacle}; codecs that can: {others}")
+    names = {f.name for f in Codec(codec, "w").video_formats or [] if not f.name.startswith("yuvj")}
+    return Encoding(
+        codec=codec,
+        pixel=pixel,
+        pix_fmt=pix_fmt if pix_fmt in names else _pix_fmts(codec)[pixel],
+        options=_options(codec, crf, preset, encoder_options),
+    )
+
+
+def _options(
+    codec: str, crf: float | None, preset: str | None, extra: Sequence[tuple[str, str]]
+) -> dict[str, str]:
+    """FFmpeg options of `codec`: what isn't one goes into the library's own list."""
+    rules = _RULES.get(codec, _OTHERS)
+    known = CodecContext.create(codec, "w").supported_options
+    names = {option.name for option in known.private}
+    options = dict(rules.fixed)
+    for name, value, default in (("crf", crf, DEFAULT_CRF), ("preset", preset, rules.preset)):
+        if value is not None and name not in names:
+            raise OptionError(f"{codec} has no {name}; leave {name} out, or choose another codec")
+        if name in names and (value if value is not None else default) is not None:
+            options[name] = f"{default if value is None else value}"
+    if crf is not None and not 0 <= crf <= rules.max_crf:
+        raise OptionError(f"crf must be 0..{rules.max_crf:g} for {codec}, not {crf:g}")
+    ours = OptionFlags.ENCODING_PARAM | OptionFlags.VIDEO_PARAM
+    names |= {option.name for option in known.generic if option.flags & ours == ours}
+    params = [rules.fixed_params] if rules.fixed_params else []
+    for key, value in extra:
+        if rules.params is not None and key == rules.params:
+            params.append(value)
+        elif key in names:
+            options[key] = value
+        elif rules.params is not None:
+            params.append(f"{key}={value.replace(':', chr(92) + ':')}")
+        else:
+            raise OptionError(f"{codec} has no option {key!r}")
+    if rules.params is not None and params:
+        options[rules.params] = ":".join(params)
+    return options

@@ -1,0 +1,47 @@
+"""Hearing what an encoder library says while it opens, instead of letting it write to stderr."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av.logging
+
+__all__ = ["listen", "rejections"]
+
+# SVT-AV1 announces itself at length on stderr unless told to keep to errors.
+os.environ.setdefault("SVT_LOG", "1")
+
+_REJECTION = re.compile(r"Unknown option|Invalid value|Error parsing option", re.IGNORECASE)
+_PREFIX = re.compile(r"^\S+ \[(error|warning)\]: |^Svt\[\w+\]: ")
+
+
+@contextmanager
+def listen() -> Iterator[list[str]]:
+    """Collects the lines written inside, by FFmpeg's log and by libraries straight to stderr.
+
+    Nothing else may write to stderr meanwhile. The list is filled when the context ends.
+    """
+    lines: list[str] = []
+    level = av.logging.get_level()
+    with tempfile.TemporaryFile() as sink, av.logging.Capture(local=False) as log:
+        stderr = os.dup(2)
+        os.dup2(sink.fileno(), 2)
+        av.logging.set_level(av.logging.WARNING)
+        try:
+            yield lines
+        finally:
+            av.logging.set_level(level)
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            sink.seek(0)
+            written = sink.read().decode(errors="replace").splitlines()
+            said = [_PREFIX.sub("", line).strip() for line in written if "error" in line.lower()]
+            said += [message.strip() for _, _, message in log]
+            lines.extend(dict.fromkeys(filter(None, said)))
+
+
+def rejections(lines: list[str]) -> list[str]:
+    """The lines that say an option isn't known or its value isn't taken: libraries go on without."""
+    return [line for line in lines if _REJECTION.search(line)]

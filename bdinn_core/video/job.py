@@ -1,0 +1,69 @@
+"""What `bdinn-video` is asked to do, apart from the debanding itself. No FFmpeg in this file."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..errors import OptionError
+
+__all__ = ["VideoJob"]
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if value is not None and (not isinstance(value, Fraction) or value < 0):
+        raise OptionError(f"{name} must be a number of seconds >= 0, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoJob:
+    """One video to be debanded.
+
+    Raises:
+        OptionError: for a value out of range; the message names the option and the value.
+    """
+
+    source: str
+    """Path of the source, or `-` for y4m on standard input."""
+    output: str
+    """Path of the result, whose extension chooses the container, or `-` for y4m on standard output."""
+    mask: str | None = None
+    """Grey picture, or clip of the source's size and length, that scales the strength per pixel:
+    white works at full strength, black keeps the source."""
+    codec: str = "libx265"
+    """FFmpeg's name of the video encoder: libx265, libx264, libsvtav1, libvpx-vp9, ffv1, ..."""
+    crf: float | None = None
+    """Constant quality of the encoder, lower is better; 16 if it has one and none is given."""
+    preset: str | None = None
+    """Speed of the encoder, in its own words; medium for libx265 and libx264, 6 for libsvtav1."""
+    pix_fmt: str = "auto"
+    """FFmpeg's name of the result's pixel format, or `source` to keep it. `auto` keeps the planes
+    and takes 10 bits or more, where the encoder has them."""
+    encoder_options: Sequence[tuple[str, str]] = ()
+    """An encoder's option, as key=value; may be repeated. FFmpeg's option of that name if there is
+    one, else the library's own (x265-params, x264-params, svtav1-params)."""
+    start: Fraction | None = None
+    """Where to begin, in seconds or as hh:mm:ss.ms, counted from the first picture."""
+    end: Fraction | None = None
+    """Where to stop, likewise."""
+    overwrite: bool = False
+    """Replace an existing output."""
+
+    def __post_init__(self) -> None:
+        for name in ("source", "output", "codec", "pix_fmt"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise OptionError(f"{name} must be a non-empty string, not {getattr(self, name)!r}")
+        for name in ("mask", "preset"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise OptionError(f"{name} must be a non-empty string, not {value!r}")
+        if self.crf is not None and (isinstance(self.crf, bool) or not math.isfinite(self.crf)):
+            raise OptionError(f"crf must be a finite number, not {self.crf!r}")
+        for key, value in self.encoder_options:
+            if not key or not isinstance(value, str):
+                raise OptionError(f"encoder_options must be pairs of key and value, not {(key, value)!r}")
+        _check_seconds("start", self.start)
+        _check_seconds("end", self.end)
+        if self.end is not None and self.end <= (self.start or 0):
+            start, end = float(self.start or 0), float(self.end)
+            raise OptionError(f"end must be after start ({start:g} s), not {end:g} s")

@@ -1,0 +1,72 @@
+"""The mask of a job: a grey picture for all frames, or a clip with one for each."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from ..errors import InputError
+from ..planes import Frame
+from .probe import VideoInfo
+from .reader import Picture, Source
+
+__all__ = ["MaskClip", "open_mask"]
+
+
+def _share(frame: Frame) -> np.ndarray:
+    """How white each pixel is, 0..1, as (height, width) float32: luma, or the mean of R, G and B."""
+    planes = frame.planes if frame.format.family == "rgb" else frame.planes[:1]
+    scale = frame.format.scale(0)
+    levels = [(plane.astype(np.float32) - scale.zero) / scale.span for plane in planes]
+    return np.clip(sum(levels) / len(levels), 0, 1)
+
+
+class MaskClip:
+    """Masks read picture by picture, in step with the source."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._items = source.items(set())
+
+    def next(self, number: int) -> np.ndarray:
+        """The mask of frame `number`, asked for in order: (height, width) float32, 0..1.
+
+        Raises:
+            InputError: if the clip has ended.
+        """
+        for item in self._items:
+            if isinstance(item, Picture):
+                return _share(item.frame)
+        raise InputError(f"mask {self._source.name} ends before frame {number} of the source")
+
+    def close(self) -> None:
+        """Closes the clip."""
+        self._source.close()
+
+
+def open_mask(
+    name: str, info: VideoInfo, start: Fraction | None, end: Fraction | None
+) -> np.ndarray | MaskClip:
+    """Reads a mask: the array for all frames, (height, width) float32, or a clip of them.
+
+    Args:
+        name: the mask's file.
+        info: the source, whose size it must have.
+        start: where the source is cut, as a clip must be too.
+        end: likewise.
+
+    Raises:
+        InputError: if it can't be read or has another size.
+    """
+    still = Source(name)
+    try:
+        if (still.info.width, still.info.height) != (info.width, info.height):
+            size = f"{still.info.width}x{still.info.height}"
+            raise InputError(f"mask {name} is {size}, but the source is {info.width}x{info.height}")
+        pictures: Iterator[Picture] = (item for item in still.items(set()) if isinstance(item, Picture))
+        first = next(pictures)
+        if next(pictures, None) is None:
+            return _share(first.frame)
+    finally:
+        still.close()
+    return MaskClip(Source(name, start, end))

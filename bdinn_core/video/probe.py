@@ -1,0 +1,163 @@
+"""Opening a media file, and what its picture is, from the container and the first decoded frame."""
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from ..errors import FormatError, InputError
+from ..planes import FrameFormat
+from .formats import PixelFormat, Tags
+
+__all__ = ["STDIO", "VideoInfo", "describe", "find_video", "open_input", "reason"]
+
+STDIO = "-"
+"""As a file name: y4m on standard input or output."""
+Y4M_MAGIC = b"YUV4MPEG2 "
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a video stream's pictures are."""
+
+    width: int
+    height: int
+    pix_fmt: str
+    """FFmpeg's name of the decoder's format, packed or planar."""
+    pixel: PixelFormat
+    """The planar format with the same values."""
+    format: FrameFormat
+    """What the numbers in its planes mean."""
+    tags: Tags
+    time_base: Fraction
+    """Seconds a tick of the timestamps."""
+    rate: Fraction
+    """Average frames a second; 25 where the file doesn't say."""
+    interlaced: bool
+    display_matrix: bytes | None
+    """Rotation or flip a player applies: 9 little-endian 32-bit integers, as FFmpeg stores it."""
+
+
+class _StandardInput:
+    """Standard input for FFmpeg to read, its first bytes read before: Ctrl-C works while they're awaited."""
+
+    def __init__(self) -> None:
+        # Unbuffered: a thread stuck in a buffered read would block the interpreter's exit.
+        self._raw = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - not ours to close
+        self.start = b""
+        while len(self.start) < len(Y4M_MAGIC) and (more := self._raw.read(len(Y4M_MAGIC) - len(self.start))):
+            self.start += more
+        self._held = self.start
+
+    def read(self, size: int) -> bytes:
+        held, self._held = self._held, b""
+        return held or self._raw.read(size)
+
+
+def reason(error: FFmpegError) -> str:
+    """FFmpeg's own words for `error`, without its call."""
+    return (error.strerror or str(error)).lower()
+
+
+def open_input(name: str) -> InputContainer:
+    """Opens a media file, or y4m on standard input for `-`.
+
+    Raises:
+        InputError: if it's missing, empty, a directory or not media; the message names it.
+    """
+    try:
+        if name == STDIO:
+            if os.isatty(0):
+                raise InputError("standard input is a terminal; pipe y4m into it")
+            pipe = _StandardInput()
+            if pipe.start != Y4M_MAGIC:
+                raise InputError(
+                    "standard input isn't y4m; `vspipe -c y4m` and `ffmpeg -f yuv4mpegpipe` write it"
+                )
+            return av.open(pipe, "r", format="yuv4mpegpipe", buffer_size=1 << 20)
+        path = Path(name)
+        if not path.exists():
+            raise InputError(f"{name}: no such file")
+        if path.is_dir():
+            raise InputError(f"{name} is a directory, not a file")
+        if path.is_file() and path.stat().st_size == 0:
+            raise InputError(f"{name} is empty")
+        return av.open(f"file:{name}", "r")
+    except FFmpegError as error:
+        raise InputError(f"{name} isn't media FFmpeg can read ({reason(error)})") from error
+    except OSError as error:
+        raise InputError(f"{name} can't be read ({error.strerror})") from error
+
+
+def find_video(container: InputContainer, name: str) -> VideoStream:
+    """The first video stream that isn't cover art.
+
+    Raises:
+        InputError: if there's none, or FFmpeg has no decoder for it.
+    """
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = [s for s in container.streams.video if not s.disposition & covers]
+    if not streams:
+        found = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise InputError(f"{name} has no video stream (found: {found})")
+    if streams[0].codec_context is None:
+        raise InputError(f"{name}: FFmpeg has no decoder for its video")
+    return streams[0]
+
+
+def _fraction(value: object) -> Fraction | None:
+    """FFmpeg's rational as a fraction; `None` for its 0/1 and 0/0, which mean unknown."""
+    return Fraction(value.numerator, value.denominator) if value else None  # type: ignore[attr-defined]
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    """Average frames a second, for progress and for encoders' rate control."""
+    average = _fraction(stream.average_rate)
+    if average is None or average > 300:  # a container's clock, not a frame rate
+        average = _fraction(stream.guessed_rate) or average
+    return average or Fraction(25)
+
+
+def describe(stream: VideoStream, frame: av.VideoFrame, name: str) -> VideoInfo:
+    """What the pictures of `stream` are, given its first frame.
+
+    The frame knows best; what it leaves unsaid comes from the stream.
+
+    Raises:
+        InputError: if its pixel format can't be worked on.
+    """
+    context = stream.codec_context
+    pix_fmt = frame.format.name
+    full = 2 if pix_fmt.startswith("yuvj") else 0
+    tags = Tags(
+        range=full or frame.color_range or context.color_range,
+        matrix=frame.colorspace if frame.colorspace != 2 else context.colorspace,
+        primaries=frame.color_primaries if frame.color_primaries != 2 else context.color_primaries,
+        transfer=frame.color_trc if frame.color_trc != 2 else context.color_trc,
+        chroma_location=frame.chroma_location or context.chroma_sample_location,
+        sample_aspect_ratio=_fraction(stream.sample_aspect_ratio),
+    )
+    try:
+        pixel = PixelFormat.from_name(pix_fmt)
+        frame_format = pixel.frame_format(tags.range)
+    except FormatError as error:
+        raise InputError(f"{name}: {error}") from error
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return VideoInfo(
+        width=frame.width,
+        height=frame.height,
+        pix_fmt=pix_fmt,
+        pixel=pixel,
+        format=frame_format,
+        tags=tags,
+        time_base=Fraction(stream.time_base.numerator, stream.time_base.denominator),
+        rate=_rate(stream),
+        interlaced=frame.interlaced_frame,
+        display_matrix=None if matrix is None else bytes(matrix),
+    )

@@ -1,0 +1,281 @@
+"""Reading a source: pictures in the order they are shown, everything else as packets."""
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from math import ceil
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.packet import Packet
+from av.rational import AVRational
+from av.stream import Disposition
+
+from ..errors import InputError, OptionError
+from ..planes import Frame
+from .formats import Repacker, read_planes
+from .probe import STDIO, describe, find_video, open_input, reason
+
+__all__ = ["Picture", "Source"]
+
+SKEW_SECONDS = 10
+"""How far behind the picture a file's sound may be stored."""
+SEEK_MARGIN_SECONDS = 1
+"""Containers seek by decoding time, which runs ahead of the time a picture is shown."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """One picture of the source, or of the result."""
+
+    number: int
+    """Counts from 0 at the first picture of the job."""
+    frame: Frame
+    alpha: np.ndarray | None
+    """Alpha plane (height, width), or `None`."""
+    pts: int
+    """When it's shown, in ticks of the source's time base; the first may be after 0."""
+    duration: int
+    """For how many ticks, >= 1."""
+    carrier: av.VideoFrame
+    """The decoded frame it came from: holds the side data that travels with a picture."""
+
+
+def _fraction(value: AVRational) -> Fraction:
+    return Fraction(value.numerator, value.denominator)
+
+
+def _time(item: av.VideoFrame | Packet) -> Fraction:
+    """When a frame is shown or a packet plays, in seconds of the file."""
+    ticks = item.dts if item.pts is None else item.pts
+    return (ticks or 0) * _fraction(item.time_base)
+
+
+class Source:
+    """A media file being read, from `start` to `end`.
+
+    Args:
+        name: a file's path, or `-` for y4m on standard input.
+        start: first moment wanted, in seconds after the first picture; `None` is the beginning.
+        end: first moment not wanted any more, likewise; `None` is the end.
+
+    Where either is given the file is cut: times are counted from the first picture kept. Where
+    neither is, times stay as they are, even if the first isn't 0.
+
+    Raises:
+        InputError: if it can't be read, or no picture can be decoded.
+        OptionError: if `start` is past the last picture.
+    """
+
+    def __init__(self, name: str, start: Fraction | None = None, end: Fraction | None = None) -> None:
+        self.name = "standard input" if name == STDIO else name
+        self.container = open_input(name)
+        self.video = find_video(self.container, self.name)
+        self.video.thread_type = "AUTO"
+        self.cut = start is not None or end is not None
+        self._repack = Repacker()
+        self._last_pts: int | None = None
+        self._held: deque[av.VideoFrame | Packet] = deque()
+        self._items = self._decode()
+        first = self._hold_until(None)
+        if first is None:
+            raise InputError(f"{self.name}: no picture could be decoded; it may be damaged or encrypted")
+        self.info = describe(self.video, first, self.name)
+        origin = _time(first)
+        self._end = None if end is None else origin + end
+        if start:
+            first = self._skip_to(origin + start)
+            if first is None:
+                raise OptionError(f"start ({float(start):g} s) is past the last picture of {self.name}")
+        self.offset = _time(first) if self.cut else min(origin, Fraction(0))
+        """Seconds to take off every time: a result starts at 0 if cut, and never before 0."""
+        self.estimated_frames = self._estimate_frames(start or Fraction(0), end)
+        """How many pictures there will be, going by the file's own data; `None` if it has none."""
+
+    def close(self) -> None:
+        """Closes the file."""
+        try:
+            self._items.close()
+        except ValueError:
+            return  # another thread is stuck reading it; freeing it would crash that thread
+        self._held.clear()
+        self.container.close()
+
+    def items(self, streams: set[int]) -> Iterator[Picture | Packet]:
+        """The pictures, and the packets of `streams` (indices), in the order they are stored.
+
+        Raises:
+            InputError: at damage, or where size or format change; the message names the time.
+        """
+        picture: Picture | None = None
+        late = {s.index for s in self.container.streams.audio} & streams
+        ended = False
+        for item in chain(self._drain_held(), self._items):
+            time = _time(item)
+            past_end = self._end is not None and time >= self._end
+            if isinstance(item, Packet):
+                if past_end:
+                    late.discard(item.stream_index)
+                elif item.stream_index in streams and self._retime(item):
+                    yield item
+            elif not ended:
+                following = self._picture(item, picture)
+                if picture is not None:
+                    yield replace(picture, duration=following.pts - picture.pts)
+                ended, picture = past_end, None if past_end else following
+            if ended and (not late or (self._end is not None and time > self._end + SKEW_SECONDS)):
+                return
+        if picture is not None:
+            yield replace(picture, duration=self._last_duration(picture))
+
+    def chapters(self) -> list[Any]:
+        """The chapters as PyAV's dicts, cut and shifted as everything else."""
+        chapters = []
+        for chapter in self.container.chapters():
+            tick = _fraction(chapter["time_base"])
+            start, end = chapter["start"] * tick, chapter["end"] * tick
+            if self.cut:
+                start, end = max(start, self.offset), end if self._end is None else min(end, self._end)
+            if start < end:
+                moved = chapter.copy()
+                moved["start"] = round((start - self.offset) / tick)
+                moved["end"] = round((end - self.offset) / tick)
+                chapters.append(moved)
+        return chapters
+
+    def _decode(self) -> Generator[av.VideoFrame | Packet, None, None]:
+        """Decoded video frames, each with its time, and other streams' packets."""
+        try:
+            for packet in self.container.demux():
+                if packet.stream is not self.video:
+                    if packet.size:
+                        yield packet
+                    continue
+                for frame in self.video.decode(packet):
+                    frame.pts = self._last_pts = self._timestamp(frame)
+                    yield frame
+        except FFmpegError as error:
+            raise InputError(f"{self.name} is damaged{self._whereabouts()} ({reason(error)})") from error
+        except OSError as error:
+            raise InputError(f"{self.name} can't be read on ({error.strerror})") from error
+
+    def _timestamp(self, frame: av.VideoFrame) -> int:
+        """When `frame` is shown, in ticks; counted on where the file doesn't say."""
+        pts = frame.dts if frame.pts is None else frame.pts
+        if self._last_pts is None:
+            return pts or 0
+        if pts is None:
+            return self._last_pts + self._ticks_a_frame()
+        if pts <= self._last_pts:
+            raise InputError(f"{self.name}: time goes back{self._whereabouts()}; remux the file first")
+        return pts
+
+    def _whereabouts(self) -> str:
+        """Where reading is, for messages."""
+        if self._last_pts is None:
+            return ""
+        return f" after {float(self._last_pts * _fraction(self.video.time_base)):.3f} s"
+
+    def _hold_until(self, moment: Fraction | None) -> av.VideoFrame | None:
+        """Reads on to the first picture (at or after `moment`), which stays to be read again."""
+        for item in self._items:
+            if isinstance(item, Packet):
+                self._held.append(item)
+            elif moment is None or _time(item) >= moment:
+                self._held.append(item)
+                return item
+        return None
+
+    def _drain_held(self) -> Iterator[av.VideoFrame | Packet]:
+        while self._held:
+            yield self._held.popleft()
+
+    def _skip_to(self, moment: Fraction) -> av.VideoFrame | None:
+        """Goes to the first picture at or after `moment`, by index where the file has one."""
+        target = moment - SEEK_MARGIN_SECONDS
+        try:
+            self.container.seek(int(target / self.info.time_base), stream=self.video)
+        except FFmpegError:
+            pass  # a pipe: read up to there
+        else:
+            self._items.close()
+            self._items = self._decode()
+            self._last_pts = None
+        self._held.clear()
+        return self._hold_until(moment)
+
+    def _retime(self, packet: Packet) -> bool:
+        """Moves a copied packet to the result's times; false if it isn't part of the result."""
+        if packet.stream.disposition & Disposition.attached_pic:
+            return True
+        if packet.pts is None:
+            packet.pts = packet.dts
+        if packet.pts is None:
+            return not self.cut
+        tick = _fraction(packet.time_base)
+        shift = round(self.offset / tick)
+        if self.cut:
+            if packet.stream.type == "subtitle":
+                self._trim(packet, shift)
+            if packet.pts < shift:
+                return False
+        packet.pts -= shift
+        if packet.dts is not None:
+            packet.dts -= shift
+        return True
+
+    def _trim(self, packet: Packet, start: int) -> None:
+        """Takes off a subtitle what is shown before `start` (ticks) or after the end."""
+        end = (packet.pts or 0) + (packet.duration or 0)
+        if self._end is not None:
+            end = min(end, round(self._end / _fraction(packet.time_base)))
+        if (packet.pts or 0) < start < end:
+            packet.pts = packet.dts = start
+        packet.duration = max(0, end - (packet.pts or 0))
+
+    def _picture(self, video: av.VideoFrame, previous: Picture | None) -> Picture:
+        info = self.info
+        if (video.width, video.height, video.format.name) != (info.width, info.height, info.pix_fmt):
+            raise InputError(
+                f"{self.name}: the picture changes from {info.width}x{info.height} {info.pix_fmt} to "
+                f"{video.width}x{video.height} {video.format.name} at {float(_time(video)):.3f} s; "
+                "cut the file there (--end, --start) and do the parts one by one"
+            )
+        planar = video if info.pix_fmt.startswith("yuvj") else self._repack(video, info.pixel.name)
+        frame, alpha = read_planes(planar, info.pixel, info.format)
+        return Picture(
+            number=0 if previous is None else previous.number + 1,
+            frame=frame,
+            alpha=alpha,
+            pts=(video.pts or 0) - int(self.offset / info.time_base),
+            duration=1,
+            carrier=video,
+        )
+
+    def _ticks_a_frame(self) -> int:
+        return max(1, round(1 / (self.info.rate * self.info.time_base)))
+
+    def _last_duration(self, picture: Picture) -> int:
+        """How long the last picture stays: to the stream's end, or as the decoder says."""
+        stream = self.video
+        if stream.duration is not None and stream.start_time is not None:
+            rest = stream.start_time + stream.duration - (picture.carrier.pts or 0)
+            if rest > 0:
+                return rest
+        return picture.carrier.duration or self._ticks_a_frame()
+
+    def _estimate_frames(self, start: Fraction, end: Fraction | None) -> int | None:
+        seconds: Fraction | None = None
+        if self.video.duration is not None:
+            seconds = self.video.duration * self.info.time_base
+        elif self.container.duration is not None:
+            seconds = Fraction(self.container.duration, av.time_base)
+        if not self.cut and self.video.frames:
+            return self.video.frames
+        if seconds is None:
+            return None if end is None else ceil((end - start) * self.info.rate)
+        return max(1, ceil((min(seconds, end or seconds) - start) * self.info.rate))

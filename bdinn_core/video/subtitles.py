@@ -1,0 +1,51 @@
+"""Text subtitles in the form a container takes: mov_text, subrip, ass and webvtt into one another."""
+
+from av.codec import Codec
+from av.packet import Packet
+from av.subtitles.stream import SubtitleStream
+from av.subtitles.subtitle import AssSubtitle, SubtitleSet
+
+__all__ = ["Converter", "text_codec"]
+
+_TEXT_CODECS = {
+    "mp4": "mov_text",
+    "mov": "mov_text",
+    "ipod": "mov_text",
+    "matroska": "subrip",
+    "webm": "webvtt",
+}
+
+
+def text_codec(container: str, stream: SubtitleStream) -> str | None:
+    """What to convert `stream` to for `container` (FFmpeg's names); `None` if there's no way."""
+    if stream.codec_context is None or not Codec(stream.codec_context.name, "r").text_sub:
+        return None
+    return _TEXT_CODECS.get(container)
+
+
+class Converter:
+    """Re-encodes the packets of a text subtitle stream for another one."""
+
+    def __init__(self, source: SubtitleStream, target: SubtitleStream) -> None:
+        self._decoder = source.codec_context
+        self._target = target
+        self._decoder.open(strict=False)
+        # FFmpeg's text decoders and encoders speak ASS among themselves; the header has the styles.
+        target.codec_context.subtitle_header = self._decoder.subtitle_header
+
+    def __call__(self, packet: Packet) -> list[Packet]:
+        """The packets that say the same; none where `packet` only clears the screen."""
+        shown = self._decoder.decode2(packet)
+        converted = []
+        for event in shown or ():
+            if not isinstance(event, AssSubtitle) or not event.ass:
+                continue
+            milliseconds = round((packet.duration or 0) * packet.time_base * 1000)
+            text = SubtitleSet.create(event.ass, 0, milliseconds, pts=packet.pts or 0)
+            result = self._target.codec_context.encode_subtitle(text)
+            result.pts = result.dts = packet.pts
+            result.duration = packet.duration
+            result.time_base = packet.time_base
+            result.stream = self._target
+            converted.append(result)
+        return converted

@@ -1,0 +1,283 @@
+"""Writing a media file: the encoded picture, and everything else of the source as it was."""
+
+import re
+from collections.abc import Callable
+
+import av
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.subtitles.stream import SubtitleStream
+from av.video.stream import VideoStream
+
+from ..errors import OptionError, OutputError
+from .codecs import Encoding, keeps_aspect
+from .encoder_log import listen, rejections
+from .formats import Repacker, Tags, write_planes
+from .job import VideoJob
+from .output import PartFile
+from .probe import reason
+from .reader import Picture, Source
+from .subtitles import Converter, text_codec
+
+__all__ = ["MediaWriter"]
+
+_FORMAT_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+"""Container metadata that describes the source's file, not its content."""
+_STREAM_KEYS = re.compile(
+    r"(encoder|vendor_id|duration|bps|number_of_\w+|_statistics_\w+)(-\w+)?$", re.IGNORECASE
+)
+"""Stream metadata that counts the source's packets; the muxer writes its own."""
+_ASPECT_CONTAINERS = {"mp4", "mov", "ipod", "3gp"}
+
+
+class MediaWriter:
+    """Encodes pictures and muxes them with the source's other streams.
+
+    Args:
+        job: names the output, which is created under a temporary name beside it.
+        source: whose streams, chapters and metadata are copied.
+        encoding: how to encode the picture.
+        warn: is told, in a line each, what of the source isn't in the result.
+
+    Raises:
+        OptionError: if the extension is unknown, or the encoder rejects its options.
+        OutputError: if container and streams don't fit, or the file can't be written.
+    """
+
+    def __init__(
+        self, job: VideoJob, source: Source, encoding: Encoding, warn: Callable[[str], None]
+    ) -> None:
+        self._name = job.output
+        self._info = source.info
+        self._chapters = source.chapters()
+        self._encoding = encoding
+        self._warn = warn
+        self._repack = Repacker()
+        self._durations: dict[int, int] = {}
+        self._copies: dict[int, Stream] = {}
+        self._converters: dict[int, Converter] = {}
+        self._finished = False
+        self._part = PartFile(job.output)
+        try:
+            self._container = _open_output(self._part, job.output)
+            try:
+                self._video = self._add_streams(source)
+                self._start(source)
+            except BaseException:
+                self._container.close()
+                raise
+        except BaseException:
+            self._part.discard()
+            raise
+
+    @property
+    def streams(self) -> set[int]:
+        """Indices of the source's streams that are copied or converted."""
+        return {*self._copies, *self._converters}
+
+    def close(self) -> None:
+        """Discards the file unless it's finished."""
+        if not self._finished:
+            try:
+                self._container.close()
+            except (FFmpegError, OSError, RuntimeError):
+                pass  # the job has failed already; only the file has to go
+            finally:
+                self._part.discard()
+
+    def picture(self, picture: Picture) -> None:
+        """Encodes a picture of the result and muxes what the encoder gives back.
+
+        Raises:
+            OutputError: if the encoder or the file fails.
+        """
+        self._durations[picture.pts] = picture.duration
+        self._mux(self._encode(self._video_frame(picture)))
+
+    def packet(self, packet: Packet) -> None:
+        """Muxes a packet of another stream of the source.
+
+        Raises:
+            OutputError: if the file fails.
+        """
+        converter = self._converters.get(packet.stream_index)
+        if converter is not None:
+            self._mux(converter(packet))
+        else:
+            packet.stream = self._copies[packet.stream_index]
+            self._mux([packet])
+
+    def finish(self) -> None:
+        """Drains the encoder, completes the file and gives it its name.
+
+        Raises:
+            OutputError: if the encoder or the file fails.
+        """
+        self._mux(self._encode(None))
+        try:
+            self._container.close()
+        except (FFmpegError, OSError) as error:
+            raise OutputError(f"{self._name} can't be completed ({_why(error)})") from error
+        self._part.commit()
+        self._finished = True
+
+    def _add_streams(self, source: Source) -> VideoStream:
+        """One stream of the output for each of the source that the container takes, in its order."""
+        video: VideoStream | None = None
+        for stream in source.container.streams:
+            if stream.index == source.video.index:
+                video = self._add_video(stream)
+            else:
+                self._add_copy(stream)
+        assert video is not None
+        return video
+
+    def _add_video(self, source: Stream) -> VideoStream:
+        info, encoding = self._info, self._encoding
+        try:
+            video = self._container.add_stream(
+                encoding.codec,
+                rate=info.rate,
+                options=dict(encoding.options),
+                width=info.width,
+                height=info.height,
+                pix_fmt=encoding.pix_fmt,
+                time_base=info.time_base,
+            )
+        except ValueError as error:
+            raise OutputError(
+                f"{self._name}: {self._container.format.name} can't hold {encoding.codec}; "
+                "choose another --codec, or .mkv, which holds nearly all"
+            ) from error
+        assert isinstance(video, VideoStream)
+        _set_tags(video, info.tags, self._container.format.name)
+        if info.display_matrix is not None:
+            video.set_display_matrix(memoryview(info.display_matrix).cast("i").tolist())
+        aspect = info.tags.sample_aspect_ratio
+        kept = self._container.format.name in _ASPECT_CONTAINERS or keeps_aspect(encoding.codec)
+        if aspect not in (None, 1) and not kept:
+            self._warn(f"sample aspect ratio {aspect} is lost: {encoding.codec} has no place for it here")
+        _describe(source, video)
+        return video
+
+    def _add_copy(self, source: Stream) -> None:
+        """Adds a stream to be copied, or converted where the container wants another form."""
+        container = self._container.format.name
+        codec = source.codec_context.name if source.codec_context else getattr(source, "name", None)
+        what = f"{source.type} stream {source.index} ({codec or 'unknown'})"
+        if source.type == "data":
+            # Muxers make the tracks of timecode and chapters anew, from metadata.
+            if "timecode" not in source.metadata and not (codec == "bin_data" and self._chapters):
+                self._warn(f"{what} is left out")
+            return
+        if source.type == "attachment" and container != "matroska":
+            self._warn(f"{what} is left out: {container} holds no attachments")
+            return
+        try:
+            copy = self._container.add_stream_from_template(source, opaque=True)
+            self._copies[source.index] = copy
+        except ValueError as error:
+            if source.type == "audio":
+                raise OutputError(
+                    f"{self._name}: {container} can't hold {what}; .mkv holds nearly all"
+                ) from error
+            target = text_codec(container, source) if isinstance(source, SubtitleStream) else None
+            if target is None or not isinstance(source, SubtitleStream):
+                self._warn(f"{what} is left out: {container} can't hold it")
+                return
+            copy = self._container.add_stream(target, time_base=source.time_base)
+            assert isinstance(copy, SubtitleStream)
+            self._converters[source.index] = Converter(source, copy)
+            self._warn(f"{what} is converted to {target} for {container}")
+        _describe(source, copy)
+
+    def _start(self, source: Source) -> None:
+        """Opens the encoder and writes the file's header."""
+        encoding, context = self._encoding, self._video.codec_context
+        with listen() as lines:
+            try:
+                context.open()
+                failed = None
+            except FFmpegError as error:
+                failed = error
+        if failed is not None:
+            refused = rejections(lines) or lines or [reason(failed)]
+        else:
+            refused = rejections(lines) or [f"no option {key}" for key in context.options]
+        if refused:
+            given = " ".join(f"{key}={value}" for key, value in encoding.options.items())
+            why = "; ".join(refused)
+            raise OptionError(f"{encoding.codec} refuses {given or 'this picture'}: {why}") from failed
+        metadata = source.container.metadata
+        self._container.metadata.update({k: v for k, v in metadata.items() if k.lower() not in _FORMAT_KEYS})
+        self._container.set_chapters(self._chapters)
+        with listen() as lines:
+            try:
+                self._container.start_encoding()
+                return
+            except (FFmpegError, OSError) as error:
+                failed = error
+        raise OutputError(f"{self._name} can't be written: {'; '.join(lines) or _why(failed)}") from failed
+
+    def _video_frame(self, picture: Picture) -> av.VideoFrame:
+        """The picture as FFmpeg's frame, with the side data of the one it was decoded from."""
+        encoding, tags = self._encoding, self._info.tags
+        video = self._repack(picture.carrier, encoding.pixel.name)
+        video.make_writable()
+        write_planes(video, picture.frame, picture.alpha)
+        video = self._repack(video, encoding.pix_fmt)
+        video.pts, video.time_base, video.duration = picture.pts, self._info.time_base, picture.duration
+        video.pict_type = 0  # the encoder decides, not the source
+        video.color_range, video.colorspace = tags.range, tags.matrix
+        video.color_primaries, video.color_trc = tags.primaries, tags.transfer
+        return video
+
+    def _encode(self, video: av.VideoFrame | None) -> list[Packet]:
+        try:
+            packets = self._video.codec_context.encode(video)
+        except (FFmpegError, OSError) as error:
+            raise OutputError(f"{self._encoding.codec} failed ({_why(error)})") from error
+        for packet in packets:
+            packet.stream = self._video
+            # Some encoders don't pass durations on, and the last one counts.
+            if packet.pts in self._durations:
+                packet.duration = self._durations.pop(packet.pts)
+        return packets
+
+    def _mux(self, packets: list[Packet]) -> None:
+        try:
+            self._container.mux(packets)
+        except (FFmpegError, OSError) as error:
+            raise OutputError(f"{self._name} can't be written on ({_why(error)})") from error
+
+
+def _why(error: Exception) -> str:
+    return reason(error) if isinstance(error, FFmpegError) else str(error)
+
+
+def _open_output(part: PartFile, name: str) -> OutputContainer:
+    try:
+        return av.open(f"file:{part.path}", "w")
+    except ValueError as error:
+        raise OptionError(f"output {name} has no container's extension; use .mkv, .mp4 or .mov") from error
+
+
+def _set_tags(video: VideoStream, tags: Tags, container: str) -> None:
+    context = video.codec_context
+    context.color_range = tags.range
+    context.colorspace = tags.matrix
+    context.color_primaries = tags.primaries
+    context.color_trc = tags.transfer
+    context.chroma_sample_location = tags.chroma_location
+    if tags.sample_aspect_ratio is not None:
+        context.sample_aspect_ratio = tags.sample_aspect_ratio
+    if container in ("mp4", "mov") and context.codec.canonical_name == "hevc":
+        context.codec_tag = "hvc1"  # Apple's players want it; FFmpeg's default is hev1
+
+
+def _describe(source: Stream, target: Stream) -> None:
+    """Copies language, title and the like, and what a stream is for."""
+    target.metadata.update({k: v for k, v in source.metadata.items() if not _STREAM_KEYS.match(k)})
+    target.disposition = Disposition(source.disposition)

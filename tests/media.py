@@ -1,0 +1,245 @@
+"""Makes small media files for tests, and reads files back for comparison."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.stream import Disposition
+from av.subtitles.stream import SubtitleStream
+from av.subtitles.subtitle import AssSubtitle, SubtitleSet
+from av.video.stream import VideoStream
+
+SOUND_RATE = 48000
+
+
+def picture(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+    """A frame of noise over the format's whole range: what isn't kept shows. Padding isn't touched."""
+    planar = av.VideoFrame(width, height, pix_fmt)
+    rng = np.random.default_rng(number)
+    for plane in planar.planes:
+        bits = max(c.bits for c in planar.format.components)
+        dtype = np.uint8 if bits <= 8 else np.uint16
+        rows = np.frombuffer(plane, dtype).reshape(plane.height, -1)
+        rows[:, : plane.width] = rng.integers(0, 2**bits, (plane.height, plane.width))
+    return planar
+
+
+def smooth(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+    """A frame of slow gradients that move, which encoders compress well."""
+    frame = av.VideoFrame(width, height, pix_fmt)
+    for i, plane in enumerate(frame.planes):
+        bits = max(c.bits for c in frame.format.components)
+        rows = np.frombuffer(plane, np.uint8 if bits <= 8 else np.uint16).reshape(plane.height, -1)
+        ramp = np.add.outer(np.arange(plane.height), np.arange(plane.width)) // 4 + 40 + 10 * i + number
+        rows[:, : plane.width] = np.minimum(ramp, 200) << (bits - 8)
+    return frame
+
+
+@dataclass(kw_only=True)
+class Clip:
+    """A file to be made."""
+
+    pix_fmt: str = "yuv420p"
+    width: int = 64
+    height: int = 48
+    codec: str = "ffv1"
+    options: dict[str, str] = field(default_factory=dict)
+    times: Sequence[int] = (0, 1, 2, 3, 4, 5)
+    """When each picture is shown, in ticks; the last stays one tick."""
+    time_base: Fraction = Fraction(1, 25)
+    rate: Fraction = Fraction(25)
+    draw: Any = picture
+    tags: dict[str, Any] = field(default_factory=dict)
+    """Attributes of the encoder's context: color_range, sample_aspect_ratio, ..."""
+    sound: str | None = None
+    """Codec of a stream of sound as long as the picture."""
+    subtitles: str | None = None
+    """Codec of a stream with `LINES`."""
+    chapters: Sequence[tuple[int, int, str]] = ()
+    """Start and end in milliseconds, and title."""
+    fonts: Sequence[tuple[str, bytes]] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    rotation: float = 0
+
+
+LINES = ((40, 80, "First line"), (120, 60, "Second, with a comma"))
+"""Subtitles: start, duration (milliseconds), text."""
+ASS_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, \
+Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, \
+MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,0
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
+
+
+def make(path: Path, clip: Clip | None = None, **changes: Any) -> Path:
+    """Writes a file; `changes` are fields of `Clip`."""
+    clip = clip or Clip(**changes)
+    with av.open(str(path), "w") as output:
+        video = output.add_stream(
+            clip.codec,
+            rate=clip.rate,
+            options=clip.options,
+            width=clip.width,
+            height=clip.height,
+            pix_fmt=clip.pix_fmt,
+            time_base=clip.time_base,
+        )
+        assert isinstance(video, VideoStream)
+        for name, value in clip.tags.items():
+            setattr(video.codec_context, name, value)
+        if clip.rotation:
+            video.set_display_rotation(clip.rotation)
+        sound = output.add_stream(clip.sound, rate=SOUND_RATE) if clip.sound else None
+        texts = output.add_stream(clip.subtitles, time_base=Fraction(1, 1000)) if clip.subtitles else None
+        for stream, language in ((sound, "jpn"), (texts, "ger")):
+            if stream is not None:
+                stream.metadata["language"] = language
+        if texts is not None:
+            texts.disposition = Disposition.forced
+        for name, data in clip.fonts:
+            output.add_attachment(name, "application/x-truetype-font", data)
+        output.set_chapters(
+            [
+                {"id": i, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
+                for i, (a, b, title) in enumerate(clip.chapters, 1)
+            ]  # type: ignore[arg-type]
+        )
+        output.metadata.update(clip.metadata)
+        if isinstance(texts, SubtitleStream):
+            texts.codec_context.subtitle_header = ASS_HEADER
+        output.start_encoding()
+        for number, time in enumerate(clip.times):
+            frame = clip.draw(clip.pix_fmt, clip.width, clip.height, number)
+            frame.pts, frame.time_base = time, clip.time_base
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+        if sound is not None:
+            _sound(output, sound, float((clip.times[-1] + 1) * clip.time_base))
+        if isinstance(texts, SubtitleStream):
+            _subtitles(output, texts)
+    return path
+
+
+def _sound(output: Any, stream: Any, seconds: float) -> None:
+    context = stream.codec_context
+    context.open(strict=False)
+    size = context.frame_size or 1024
+    for start in range(0, int(seconds * SOUND_RATE), size):
+        wave = np.sin(np.arange(start, start + size) * 0.05) * 0.2
+        both = np.stack([wave, wave])
+        layout = context.format
+        samples: Any = both.astype(np.float32) if "flt" in layout.name else (both * 32767).astype(np.int16)
+        samples = samples if layout.is_planar else samples.T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format=layout.name, layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, start, Fraction(1, SOUND_RATE)
+        output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))
+
+
+def _subtitles(output: Any, stream: SubtitleStream) -> None:
+    for number, (start, duration, text) in enumerate(LINES):
+        line = f"{number},0,Default,,0,0,0,,{text}".encode()
+        packet = stream.codec_context.encode_subtitle(SubtitleSet.create(line, 0, duration, pts=start))
+        packet.pts = packet.dts = start
+        packet.duration, packet.time_base, packet.stream = duration, Fraction(1, 1000), stream
+        output.mux(packet)
+
+
+@dataclass(kw_only=True)
+class Media:
+    """A file read back."""
+
+    times: list[Fraction]
+    """When each picture is shown, in seconds."""
+    frames: list[av.VideoFrame]
+    tags: tuple[int, int, int, int]
+    """Range, matrix, primaries, transfer of the first picture."""
+    aspect: Fraction
+    pix_fmt: str
+    codec: str
+    rotation: int
+    packets: dict[int, list[tuple[Fraction, bytes]]]
+    """Time and content of the packets of every sound stream, by its index."""
+    texts: list[tuple[Fraction, str]]
+    """What the subtitle streams show, and when."""
+    streams: list[Any]
+    """Type, language and disposition of every stream."""
+    chapters: list[tuple[Fraction, Fraction, str]]
+    metadata: dict[str, str]
+    fonts: dict[str, bytes]
+
+
+def seconds(ticks: int | None, time_base: Any) -> Fraction:
+    """A time stamp in seconds."""
+    return (ticks or 0) * Fraction(time_base.numerator, time_base.denominator)
+
+
+def read(path: Path) -> Media:
+    """Reads a file."""
+    with av.open(str(path)) as source:
+        video = source.streams.video[0]
+        frames: list[av.VideoFrame] = []
+        packets: dict[int, list[tuple[Fraction, bytes]]] = {s.index: [] for s in source.streams.audio}
+        texts: list[tuple[Fraction, str]] = []
+        for packet in source.demux():
+            if packet.stream is video:
+                frames += video.decode(packet)
+            elif packet.size and packet.stream.index in packets:
+                packets[packet.stream.index].append((seconds(packet.pts, packet.time_base), bytes(packet)))
+            elif packet.size and isinstance(packet.stream, SubtitleStream):
+                for shown in packet.stream.decode(packet):
+                    assert isinstance(shown, AssSubtitle)
+                    texts.append((seconds(packet.pts, packet.time_base), shown.dialogue.decode()))
+        first = frames[0]
+        return Media(
+            times=[seconds(f.pts, f.time_base) for f in frames],
+            frames=frames,
+            tags=(first.color_range, first.colorspace, first.color_primaries, first.color_trc),
+            aspect=seconds(1, video.sample_aspect_ratio) if video.sample_aspect_ratio else Fraction(1),
+            pix_fmt=first.format.name,
+            codec=video.codec_context.codec.canonical_name,
+            rotation=first.rotation,
+            packets=packets,
+            texts=texts,
+            streams=[(s.type, s.metadata.get("language"), s.disposition) for s in source.streams],
+            chapters=[
+                (
+                    seconds(c["start"], c["time_base"]),
+                    seconds(c["end"], c["time_base"]),
+                    c["metadata"]["title"],
+                )
+                for c in source.chapters()
+            ],
+            metadata=dict(source.metadata),
+            fonts={s.name or "": s.data for s in source.streams.attachments},
+        )
+
+
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """The values of a frame's planes (height, width[, components]), without the padding."""
+    arrays = []
+    for i, plane in enumerate(frame.planes):
+        parts = [c for c in frame.format.components if c.plane == i]
+        dtype = np.dtype(np.uint8 if max(c.bits for c in parts) <= 8 else np.uint16)
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+        arrays.append(rows[:, : plane.width * dtype.itemsize * len(parts)].view(dtype).copy())
+    return arrays
+
+
+def assert_same_pictures(one: Media, other: Media) -> None:
+    """Equal values in every plane of every frame."""
+    assert len(one.frames) == len(other.frames)
+    for a, b in zip(one.frames, other.frames, strict=True):
+        for x, y in zip(planes(a), planes(b), strict=True):
+            np.testing.assert_array_equal(x, y)

@@ -1,0 +1,429 @@
+"""Whole jobs. At strength 0, what goes through all stages must come out as it was."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from av.stream import Disposition
+from media import LINES, assert_same_pictures, make, planes, read, smooth
+
+from bdinn_core.checkpoint import save_model
+from bdinn_core.engine import Debander
+from bdinn_core.errors import InputError, OptionError, OutputError
+from bdinn_core.network import BDINN, CONFIGS
+from bdinn_core.options import DebandOptions
+from bdinn_core.planes import Frame, FrameFormat
+from bdinn_core.video import Progress, VideoJob, run_job
+
+LOSSLESS = {"codec": "ffv1", "pix_fmt": "source"}
+FAST_X265 = {"preset": "ultrafast"}
+
+
+class News(Progress):
+    """Keeps what a job says."""
+
+    def __init__(self) -> None:
+        self.total: int | None = None
+        self.frames = 0
+        self.warnings: list[str] = []
+
+    def begin(self, total: int | None) -> None:
+        self.total = total
+
+    def advance(self, frames: int) -> None:
+        self.frames += frames
+
+    def warn(self, line: str) -> None:
+        self.warnings.append(line)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The path of a small network with random weights: it changes every pixel."""
+    path = tmp_path_factory.mktemp("model") / "random.safetensors"
+    torch.manual_seed(0)
+    network = BDINN(CONFIGS["fast"])
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    save_model(network, path, {})
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def run(model):
+    """Runs a job, by default at strength 0; returns what it said."""
+
+    def run(
+        source: Path | str, output: Path | str, options: dict[str, Any] | None = None, **job: Any
+    ) -> News:
+        news = News()
+        deband = DebandOptions(model=model, device="cpu", **(options or {"strength": 0}))
+        count = run_job(VideoJob(source=str(source), output=str(output), **job), deband, news)
+        assert news.frames == count
+        return news
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "pix_fmt",
+    [
+        "yuv420p", "yuv422p10le", "yuv444p12le", "yuv440p", "yuv411p", "yuv410p", "yuv420p16le", "gray",
+        "gray12le", "gray16le", "gbrp10le", "bgr0", "bgra", "rgb48le", "rgba64le", "yuva420p", "yuva444p10le",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [(64, 48), (37, 23)])
+def test_strength_0_keeps_every_bit(run, tmp_path, pix_fmt, size):
+    source = make(tmp_path / "in.mkv", pix_fmt=pix_fmt, width=size[0], height=size[1], times=range(3))
+    run(source, tmp_path / "out.mkv", **LOSSLESS)
+    assert_same_pictures(read(source), read(tmp_path / "out.mkv"))
+
+
+def test_ten_bits_are_the_source_times_four(run, tmp_path):
+    source = make(tmp_path / "in.mkv", pix_fmt="yuva420p", tags={"color_range": 1})
+    run(source, tmp_path / "out.mkv", codec="ffv1")
+    before, after = read(source), read(tmp_path / "out.mkv")
+    assert after.pix_fmt == "yuva420p10le"
+    for a, b in zip(before.frames, after.frames, strict=True):
+        *colours, alpha = planes(a)
+        *colours_after, alpha_after = planes(b)
+        for x, y in zip(colours, colours_after, strict=True):
+            np.testing.assert_array_equal(x.astype(np.uint16) << 2, y)
+        np.testing.assert_array_equal(np.rint(alpha / 255 * 1023), alpha_after)
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [
+        ("libx265", "o.mkv"),
+        ("libx265", "o.mp4"),
+        ("libx264", "o.mov"),
+        ("libsvtav1", "o.mp4"),
+        ("ffv1", "o.mkv"),
+    ],
+)
+def test_colour_tags_and_times_are_kept(run, tmp_path, codec, name):
+    tags = {
+        "color_range": 2,
+        "colorspace": 1,
+        "color_primaries": 1,
+        "color_trc": 13,
+        "sample_aspect_ratio": Fraction(4, 3),
+    }
+    shown = [0, 1001, 3003, 4004, 4505, 9009, 10010]
+    time_base = Fraction(1, 30000)
+    # mp4, which holds times of 1/30000 s exactly.
+    source = make(
+        tmp_path / "in.mp4",
+        codec="libx264",
+        draw=smooth,
+        width=96,
+        height=64,
+        times=shown,
+        time_base=time_base,
+        tags=tags,
+    )
+    run(
+        source,
+        tmp_path / name,
+        codec=codec,
+        preset=None if codec == "ffv1" else "10" if codec == "libsvtav1" else "ultrafast",
+    )
+    before, after = read(source), read(tmp_path / name)
+    assert after.tags == before.tags == (2, 1, 1, 13)
+    if codec != "ffv1":  # which says it in every frame, where PyAV doesn't look
+        assert after.aspect == Fraction(4, 3)
+    exact = [t * time_base for t in shown]
+    rounded = [Fraction(round(t * 1000), 1000) for t in exact]
+    assert before.times == exact
+    assert after.times == (rounded if name.endswith("mkv") else exact)
+
+
+def test_an_untagged_source_does_not_become_full_range(run, tmp_path):
+    source = make(tmp_path / "in.mkv", draw=smooth, width=96, height=64)
+    run(source, tmp_path / "out.mkv", **FAST_X265)
+    assert read(tmp_path / "out.mkv").tags in ((0, 2, 2, 2), (1, 2, 2, 2))
+
+
+def test_full_range_stays_full(run, tmp_path):
+    source = make(
+        tmp_path / "in.mkv",
+        codec="mjpeg",
+        pix_fmt="yuvj420p",
+        draw=smooth,
+        width=96,
+        height=64,
+        options={"strict": "-1"},
+    )
+    run(source, tmp_path / "out.mkv", **FAST_X265)
+    before, after = read(source), read(tmp_path / "out.mkv")
+    assert (before.tags[0], after.tags[0], after.pix_fmt) == (2, 2, "yuv420p10le")
+    difference = planes(after.frames[0])[0] / 1023 - planes(before.frames[0])[0] / 255
+    assert np.abs(difference).mean() < 0.005
+
+
+@pytest.mark.parametrize("name", ["o.mkv", "o.mp4"])
+@pytest.mark.parametrize("first", [5, 132])
+def test_a_start_after_0_stays(run, tmp_path, name, first):
+    source = make(tmp_path / "in.mkv", draw=smooth, width=96, height=64, times=range(first, first + 6))
+    run(source, tmp_path / name, **FAST_X265)
+    assert read(tmp_path / name).times == [Fraction(t, 25) for t in range(first, first + 6)]
+
+
+@pytest.mark.parametrize(("name", "texts"), [("o.mkv", "subrip"), ("o.mp4", "mov_text")])
+@pytest.mark.parametrize(
+    ("source_name", "source_texts", "sound"),
+    [
+        ("i.mkv", "subrip", "aac"),
+        ("i.mkv", "ass", "ac3"),
+        ("i.mkv", "webvtt", "aac"),
+        ("i.mp4", "mov_text", "aac"),
+    ],
+)
+def test_sound_is_copied_and_subtitles_are_kept_or_converted(
+    run, tmp_path, name, texts, source_name, source_texts, sound
+):
+    source = make(
+        tmp_path / source_name,
+        codec="libx264",
+        draw=smooth,
+        width=96,
+        height=64,
+        times=range(12),
+        sound=sound,
+        subtitles=source_texts,
+        chapters=[(0, 200, "One"), (200, 480, "Two")],
+        metadata={"title": "A film"},
+    )
+    news = run(source, tmp_path / name, **FAST_X265)
+    before, after = read(source), read(tmp_path / name)
+    assert [data for _, data in after.packets[1]] == [data for _, data in before.packets[1]]
+    for (a, _), (b, _) in zip(before.packets[1], after.packets[1], strict=True):
+        assert abs(a - b) <= Fraction(1, 1000)
+    assert [(t, text) for t, text in after.texts if text] == [
+        (Fraction(a, 1000), text) for a, _, text in LINES
+    ]
+    assert after.chapters == before.chapters
+    assert after.metadata["title"] == "A film"
+    assert [language for kind, language, _ in after.streams if kind in ("audio", "subtitle")] == [
+        "jpn",
+        "ger",
+    ]
+    assert [bool(d & Disposition.forced) for kind, _, d in after.streams if kind == "subtitle"] == [True]
+    converted = source_name[-3:] != name[-3:]
+    assert news.warnings == (
+        [f"subtitle stream 2 ({source_texts.replace('subrip', 'srt').replace('ass', 'ssa')}) is converted to "
+         f"{texts} for {'mp4' if name == 'o.mp4' else 'matroska'}"] if converted else []
+    )  # fmt: skip
+
+
+def test_fonts_go_from_matroska_to_matroska(run, tmp_path):
+    source = make(tmp_path / "in.mkv", fonts=[("font.ttf", b"not really a font" * 20)])
+    run(source, tmp_path / "out.mkv", **LOSSLESS)
+    assert read(tmp_path / "out.mkv").fonts == {"font.ttf": b"not really a font" * 20}
+
+
+def test_rotation_is_kept(run, tmp_path):
+    source = make(tmp_path / "in.mp4", codec="libx264", draw=smooth, width=96, height=64, rotation=90)
+    run(source, tmp_path / "out.mp4", **FAST_X265)
+    assert read(tmp_path / "out.mp4").rotation == read(source).rotation == 90
+
+
+def test_a_cut_takes_sound_and_subtitles_along(run, tmp_path):
+    source = make(tmp_path / "in.mkv", draw=smooth, times=range(75), sound="pcm_s16le", subtitles="subrip")
+    run(source, tmp_path / "out.mkv", start=Fraction(1, 10), end=Fraction(2), **LOSSLESS)
+    whole, cut = read(source), read(tmp_path / "out.mkv")
+    assert cut.times == [Fraction(t, 25) for t in range(47)]
+    np.testing.assert_array_equal(planes(cut.frames[0])[0], planes(whole.frames[3])[0])
+    assert cut.texts == [(0, "Second, with a comma")]  # on since 0.12 s, the first picture kept
+    kept = [data for time, data in whole.packets[1] if Fraction(3, 25) <= time < 2]
+    assert [data for _, data in cut.packets[1]] == kept
+    assert abs(cut.packets[1][0][0] - (whole.packets[1][-1][0] - whole.packets[1][-1][0])) < Fraction(1, 20)
+
+
+def test_a_result_is_what_the_engine_makes_of_the_picture_and_its_number(run, tmp_path, model):
+    source = make(tmp_path / "in.mkv", pix_fmt="yuv420p", draw=smooth, times=range(5))
+    options = {"strength": (1.0, 0.5, 2.0), "grain": 1.5, "seed": 7, "batch": 2}
+    run(source, tmp_path / "out.mkv", options, codec="ffv1")
+    engine = Debander(DebandOptions(model=model, device="cpu", output_depth=10, **options))
+    fmt = FrameFormat(family="yuv", subsampling=(1, 1))
+    before, after = read(source), read(tmp_path / "out.mkv")
+    for number, (a, b) in enumerate(zip(before.frames, after.frames, strict=True)):
+        expected = engine(Frame(tuple(planes(a)), fmt), number)
+        for x, y in zip(expected.planes, planes(b), strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def _half_white(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+    """White on the left in even pictures, on the right in odd ones; else black."""
+    frame = av.VideoFrame(width, height, pix_fmt)
+    rows = np.frombuffer(frame.planes[0], np.uint8).reshape(height, -1)
+    rows[...] = 0
+    rows[:, (width // 2) * (number % 2) :][:, : width // 2] = 255
+    return frame
+
+
+@pytest.mark.parametrize("name", ["mask.png", "mask.mkv"])
+def test_a_mask_scales_the_strength(run, tmp_path, name):
+    source = make(tmp_path / "in.mkv", pix_fmt="gray", draw=smooth, times=range(4))
+    if name.endswith("png"):
+        mask = make(tmp_path / name, codec="png", pix_fmt="gray", times=[0], draw=_half_white)
+    else:
+        tags = {"color_range": 2}
+        mask = make(tmp_path / name, pix_fmt="gray", times=range(4), draw=_half_white, tags=tags)
+    active = {"strength": 1}
+    run(source, tmp_path / "all.mkv", active, **LOSSLESS)
+    run(source, tmp_path / "masked.mkv", active, mask=str(mask), **LOSSLESS)
+    kept, full, masked = (read(tmp_path / n).frames for n in ("in.mkv", "all.mkv", "masked.mkv"))
+    for number in range(4):
+        a, b, c = (planes(frames[number])[0] for frames in (kept, full, masked))
+        assert (a != b).mean() > 0.1
+        white = slice(32, 64) if number % 2 and name.endswith("mkv") else slice(0, 32)
+        expected = a.copy()
+        expected[:, white] = b[:, white]
+        np.testing.assert_array_equal(c, expected)
+
+
+def test_a_mask_of_another_size_or_too_short_is_refused(run, tmp_path):
+    source = make(tmp_path / "in.mkv", times=range(5))
+    other = make(tmp_path / "other.mkv", width=32, times=range(5))
+    short = make(tmp_path / "short.mkv", times=range(3))
+    with pytest.raises(InputError, match="is 32x48, but the source is 64x48"):
+        run(source, tmp_path / "out.mkv", mask=str(other), **LOSSLESS)
+    with pytest.raises(InputError, match="ends before frame 3"):
+        run(source, tmp_path / "out.mkv", mask=str(short), **LOSSLESS)
+    assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.parametrize(
+    ("job", "error", "message"),
+    [
+        ({"output": "nodir/out.mkv"}, OptionError, "nodir doesn't exist"),
+        ({"output": "out.xyz"}, OptionError, "out.xyz has no container's extension"),
+        ({"output": "in.mkv", "overwrite": True}, OptionError, "is the same file as the input"),
+        ({"output": "there.mkv"}, OptionError, "exists; add -y"),
+        ({"output": "out.webm", "codec": "libx264"}, OutputError, "webm can't hold libx264"),
+        ({"encoder_options": [("nosuch", "1")]}, OptionError, "Unknown option: nosuch"),
+        ({"encoder_options": [("bframes", "x")]}, OptionError, "Invalid value for bframes: x"),
+        ({"encoder_options": [("bframes", "99")]}, OptionError, "max consecutive bframe count"),
+        ({"preset": "silly"}, OptionError, "silly"),
+        ({"codec": "libx264", "encoder_options": [("nosuch", "1")]}, OptionError, "nosuch"),
+        ({"codec": "libsvtav1", "encoder_options": [("nosuch", "1")]}, OptionError, "nosuch"),
+        ({"codec": "ffv1", "encoder_options": [("coder", "x")]}, OptionError, "coder"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_and_leaves_nothing(
+    run, tmp_path, monkeypatch, capfd, job, error, message
+):
+    monkeypatch.chdir(tmp_path)
+    make(Path("in.mkv"), draw=smooth, width=96, height=64)
+    Path("there.mkv").write_bytes(b"kept")
+    with pytest.raises(error, match=message):
+        run("in.mkv", **{"output": "out.mkv", **job})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "there.mkv"]
+    assert Path("there.mkv").read_bytes() == b"kept"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sound_a_container_cannot_hold_is_refused_before_the_start(run, tmp_path):
+    source = make(tmp_path / "in.mkv", sound="ac3")
+    with pytest.raises(OutputError, match=r"webm can't hold audio stream 1 \(ac3\)"):
+        run(source, tmp_path / "out.webm", codec="libvpx-vp9")
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_damage_midway_leaves_nothing(run, tmp_path, data_dir):
+    with pytest.raises(InputError, match="the picture changes"):
+        run(data_dir / "vp90-2-05-resize.ivf", tmp_path / "out.mkv", **LOSSLESS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_encoders_say_nothing_on_stderr(run, tmp_path, capfd):
+    source = make(tmp_path / "in.mkv", draw=smooth, width=96, height=64, times=range(3))
+    for codec in ("libx265", "libx264", "libsvtav1", "libvpx-vp9", "ffv1"):
+        run(source, tmp_path / f"{codec}.mkv", codec=codec)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p16le", "gray12le", "yuva444p"])
+def test_y4m_files_hold_planes_range_and_rate(run, tmp_path, pix_fmt):
+    tags = {"color_range": 2}
+    source = make(
+        tmp_path / "in.mkv", pix_fmt=pix_fmt, width=37, height=23, rate=Fraction(30000, 1001), tags=tags
+    )
+    run(source, tmp_path / "out.y4m", pix_fmt="source")
+    with av.open(str(tmp_path / "out.y4m")) as y4m:
+        assert y4m.streams.video[0].average_rate == Fraction(30000, 1001)
+    before, after = read(source), read(tmp_path / "out.y4m")
+    assert after.tags[0] == 2
+    assert_same_pictures(before, after)
+    run(tmp_path / "out.y4m", tmp_path / "again.mkv", **LOSSLESS)
+    again = read(tmp_path / "again.mkv")
+    assert again.tags[0] == 2
+    assert_same_pictures(before, again)
+
+
+def test_y4m_warns_of_a_variable_frame_rate_and_refuses_what_it_has_not(run, tmp_path):
+    uneven = make(tmp_path / "in.mkv", times=[0, 1, 3, 4, 9])
+    assert "no timestamps" in run(uneven, tmp_path / "out.y4m").warnings[0]
+    rgb = make(tmp_path / "rgb.mkv", pix_fmt="gbrp10le")
+    with pytest.raises(OutputError, match="y4m has no gbrp10le"):
+        run(rgb, tmp_path / "rgb.y4m")
+    with pytest.raises(OptionError, match="y4m isn't encoded"):
+        run(uneven, tmp_path / "out.y4m", crf=3.0, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "job"),
+    [
+        ("h264_10bits.mp4", FAST_X265),
+        ("vp91-2-04-yuv444.mkv", FAST_X265),
+        ("testvid_1022ms.mp4", FAST_X265),
+        ("sample_h265.ts", FAST_X265),
+        ("bear-vp9-odd-dimensions.webm", {"codec": "ffv1"}),
+        ("vp91-2-04-yuv440.mkv", {"codec": "ffv1"}),
+    ],
+)
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_real_clips(run, tmp_path, data_dir, name, job, container):
+    _check_real_clip(run, data_dir / name, tmp_path / f"out.{container}", job)
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_real_clip_with_subtitles(run, tmp_path, shared_dir, container):
+    source = shared_dir / "data/clips/sample_with_srt.mkv"
+    _check_real_clip(run, source, tmp_path / f"out.{container}", FAST_X265)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["01_dog.mp4", "video_big_buck_bunny.mp4"])
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_long_real_clips(run, tmp_path, shared_dir, name, container):
+    _check_real_clip(run, shared_dir / "data/clips" / name, tmp_path / f"out.{container}", FAST_X265)
+
+
+def _check_real_clip(run: Any, source: Path, output: Path, job: dict[str, Any]) -> None:
+    """Same number of frames, times, sound, subtitles and colour tags."""
+    run(source, output, **job)
+    before, after = read(source), read(output)
+    assert len(after.times) == len(before.times)
+    half_a_tick = Fraction(0 if output.suffix == ".mp4" else 1, 2000)
+    assert all(abs(a - b) <= half_a_tick for a, b in zip(before.times, after.times, strict=True))
+    assert after.tags[1:] == before.tags[1:]
+    assert after.tags[0] == before.tags[0] or (before.tags[0], after.tags[0]) in ((0, 1), (1, 0))
+    assert after.aspect == before.aspect
+    assert after.packets.keys() == before.packets.keys()
+    for stream, packets in before.packets.items():
+        assert [data for _, data in after.packets[stream]] == [data for _, data in packets]
+    assert [text for _, text in after.texts if text] == [text for _, text in before.texts if text]
+
+
+def test_libx265_refuses_an_odd_size_by_name(run, tmp_path, data_dir):
+    with pytest.raises(OutputError, match=r"161x121.*codecs that can: libsvtav1, libvpx-vp9, ffv1"):
+        run(data_dir / "bear-vp9-odd-dimensions.webm", tmp_path / "out.mkv")
+    assert not list(tmp_path.iterdir())
