@@ -1,6 +1,7 @@
 """Scores a model on scenes it never saw; see `python scripts/evaluate.py --help`.
 
-PSNR of the float, undithered result against the float truth, for smooth and detail regions apart.
+PSNR of the engine's float, undithered result at its default options against the float truth, for
+smooth and detail regions apart.
 Exit code 1 if a target below is missed.
 """
 
@@ -15,7 +16,7 @@ from lab.degrade import Coding, Planes, code, round_to_codes
 from lab.holdout import Scene, held_out_scenes
 from lab.metrics import cambi, psnr, smooth_mask
 
-from bdinn_core.checkpoint import load_model
+from bdinn_core import Debander, DebandOptions, Frame, FrameFormat
 
 PICTURES = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
 SMOOTH_GAIN_QUANTISED_DB = 6.0
@@ -60,10 +61,11 @@ def degrade(scene: Scene, coding: Coding | None) -> Planes:
     return (y, u, v) if coding is None else code([(y, u, v)] * 3, coding)[1]
 
 
-@torch.inference_mode()
-def restore(model: torch.nn.Module, plane: np.ndarray) -> np.ndarray:
-    """The network's result for one plane of 8-bit codes, float32."""
-    return model(torch.from_numpy(plane.astype(np.float32))[None, None])[0, 0].numpy()
+def restore(debander: Debander, plane: np.ndarray) -> np.ndarray:
+    """The engine's result for one plane of 8-bit codes, before rounding, float32."""
+    values = debander.restore([Frame((plane,), FrameFormat(family="gray"))], 0)[0][0]
+    assert values is not None  # only a plane that isn't chosen comes back as None
+    return values.numpy()
 
 
 def dithered_10_bit(plane: np.ndarray) -> np.ndarray:
@@ -181,12 +183,12 @@ def check_targets(rows: list[Row]) -> bool:
 def main(model: str, pictures: Path, threads: int, json_file: Path | None) -> None:
     """Scores a model on held-out scenes and checks the project's targets."""
     torch.set_num_threads(threads)
-    network = load_model(model).eval()
+    debander = Debander(DebandOptions(model=model, device="cpu"))
     rows = []
     for scene in held_out_scenes(pictures if pictures.is_dir() else None):
         for degradation, coding in DEGRADATIONS.items():
             for index, plane in enumerate(degrade(scene, coding)):
-                rows.append(score_plane(scene, degradation, index, plane, restore(network, plane)))
+                rows.append(score_plane(scene, degradation, index, plane, restore(debander, plane)))
     print_table(rows)
     met = check_targets(rows)
     if json_file:

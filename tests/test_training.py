@@ -1,22 +1,19 @@
 """Training data, loss, metrics, and the training loop itself on a few tiny steps."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lab import pairs, scenes
+from lab.degrade import CODECS, Coding, code, random_coding, round_to_codes
+from lab.filters import blur, resize
+from lab.holdout import held_out_scenes
+from lab.loss import LossWeights, restoration_loss
+from lab.metrics import cambi, psnr, smooth_mask
+from lab.pictures import HELD_OUT, is_posterised, list_pictures, rgb_to_planes
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-sys.path.insert(0, str(SCRIPTS))  # scripts aren't a package: Python puts their folder first when it runs one
-
-from lab import pairs, scenes  # noqa: E402  (the path above comes first)
-from lab.degrade import CODECS, Coding, code, random_coding, round_to_codes  # noqa: E402
-from lab.filters import blur, resize  # noqa: E402
-from lab.holdout import held_out_scenes  # noqa: E402
-from lab.loss import LossWeights, restoration_loss  # noqa: E402
-from lab.metrics import cambi, psnr, smooth_mask  # noqa: E402
-from lab.pictures import HELD_OUT, is_posterised, list_pictures, rgb_to_planes  # noqa: E402
+ROOT = Path(__file__).parent.parent
 
 
 def ramp(height: int, width: int, codes: float) -> np.ndarray:
@@ -220,7 +217,7 @@ def test_held_out_pictures_are_apart_from_training(shared_dir):
 
 
 def test_every_training_picture_is_attributed(shared_dir):
-    text = (SCRIPTS.parent / "ATTRIBUTION").read_text(encoding="utf-8")
+    text = (ROOT / "ATTRIBUTION").read_text(encoding="utf-8")
     for line in (shared_dir / "data" / "train" / "INDEX.tsv").read_text(encoding="utf-8").splitlines()[1:]:
         name, *_, source, licence = line.split("\t")
         assert name in text and source in text and licence in text

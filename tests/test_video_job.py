@@ -113,6 +113,7 @@ def test_colour_tags_and_times_are_kept(run, tmp_path, codec, name):
         "colorspace": 1,
         "color_primaries": 1,
         "color_trc": 13,
+        "chroma_sample_location": 3,
         "sample_aspect_ratio": Fraction(4, 3),
     }
     shown = [0, 1001, 3003, 4004, 4505, 9009, 10010]
@@ -136,6 +137,7 @@ def test_colour_tags_and_times_are_kept(run, tmp_path, codec, name):
     )
     before, after = read(source), read(tmp_path / name)
     assert after.tags == before.tags == (2, 1, 1, 13)
+    assert after.frames[0].chroma_location == before.frames[0].chroma_location == 3
     if codec != "ffv1":  # which says it in every frame, where PyAV doesn't look
         assert after.aspect == Fraction(4, 3)
     exact = [t * time_base for t in shown]
