@@ -11,10 +11,12 @@ import re
 import signal
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -121,7 +123,7 @@ def _field_docs(options: type) -> dict[str, str]:
     return docs
 
 
-def _job_fields(options: type) -> list[Field[Any]]:
+def _flag_fields(options: type) -> list[Field[Any]]:
     """The fields of an option class that have a flag: `mask` is the job's file, not the engine's array."""
     flags = [field for field in fields(options) if field.default is not MISSING]
     return [field for field in flags if options is VideoJob or field.name != "mask"]
@@ -141,7 +143,7 @@ def _command() -> click.Command:
     ]
     for options in (DebandOptions, VideoJob):
         docs = _field_docs(options)
-        parameters += [_flag(field, docs[field.name]) for field in _job_fields(options)]
+        parameters += [_flag(field, docs[field.name]) for field in _flag_fields(options)]
     about = """Removes banding from the video IN and writes OUT, with its sound, subtitles and all else.
 
     IN and OUT may be -, for y4m on standard input and output.
@@ -150,7 +152,7 @@ def _command() -> click.Command:
 
 
 def _run(**values: Any) -> None:
-    deband = DebandOptions(**{f.name: values[f.name] for f in _job_fields(DebandOptions)})
+    deband = DebandOptions(**{f.name: values[f.name] for f in _flag_fields(DebandOptions)})
     job = VideoJob(**{f.name: values[f.name] for f in fields(VideoJob)})
     with Console() as console:
         run_job(job, deband, console)
@@ -173,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 bad input or output, 2 wrong usage, 130 Ctrl-C, 143 terminated.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         with _command().make_context("bdinn-video", list(arguments)) as context:
@@ -193,6 +195,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("terminated; nothing was written", EXIT_TERMINATED)
     except MemoryError:
         return _fail("out of memory; try a smaller --tile-size", EXIT_INPUT)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        return _fail(f"unexpected {type(error).__name__} at {where}: {error}; please report it", EXIT_INPUT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str, code: int) -> int:

@@ -165,6 +165,17 @@ def check_targets(rows: list[Row]) -> bool:
     return met
 
 
+def write_record(rows: list[Row], path: Path) -> None:
+    """Puts the mean luma scores into the record beside a model's weights, under `held_out_psnr_db`."""
+    fields = ("smooth_input", "smooth", "detail_input", "detail")
+    scores = {}
+    for degradation in DEGRADATIONS:
+        luma = [row for row in rows if row.degradation == degradation and row.plane == "Y"]
+        scores[degradation] = {field: round(value, 2) for field in fields if (value := mean(luma, field))}
+    record = {**json.loads(path.read_text(encoding="utf-8")), "held_out_psnr_db": scores}
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
 @click.command()
 @click.option("--model", default="fast", show_default=True, help="fast, quality or a .safetensors file.")
 @click.option(
@@ -180,7 +191,12 @@ def check_targets(rows: list[Row]) -> bool:
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write all rows here."
 )
-def main(model: str, pictures: Path, threads: int, json_file: Path | None) -> None:
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Also put the means into this record, the .json beside a model's weights.",
+)
+def main(model: str, pictures: Path, threads: int, json_file: Path | None, record: Path | None) -> None:
     """Scores a model on held-out scenes and checks the project's targets."""
     torch.set_num_threads(threads)
     debander = Debander(DebandOptions(model=model, device="cpu"))
@@ -193,6 +209,8 @@ def main(model: str, pictures: Path, threads: int, json_file: Path | None) -> No
     met = check_targets(rows)
     if json_file:
         json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
+    if record:
+        write_record(rows, record)
     raise SystemExit(0 if met else 1)
 
 

@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def shared_dir(request: pytest.FixtureRequest) -> Path:
     """The folder of real clips and pictures; tests that ask for it skip where it isn't."""
-    folder: Path = request.config.getoption("--shared")
+    folder: Path = request.config.option.shared
     if not (folder / "data").is_dir():
         pytest.skip(f"no {folder / 'data'}: give --shared")
     return folder

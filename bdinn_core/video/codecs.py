@@ -18,7 +18,7 @@ from ..errors import FormatError, OptionError, OutputError
 from .formats import PixelFormat
 from .probe import VideoInfo
 
-__all__ = ["Encoding", "choose_pixel", "keeps_aspect", "plan_encoding", "takers"]
+__all__ = ["Encoding", "choose_pixel", "keeps_aspect", "plan_encoding"]
 
 DEFAULT_CRF = 16
 DEFAULT_DEPTH = 10
@@ -157,7 +157,7 @@ def _obstacle(codec: str, pixel: PixelFormat, width: int, height: int) -> str | 
     return None
 
 
-def takers(source: PixelFormat, width: int, height: int) -> list[str]:
+def _takers(source: PixelFormat, width: int, height: int) -> list[str]:
     """Encoders that take such pictures."""
     found = []
     for codec in _RULES:
@@ -211,7 +211,7 @@ def plan_encoding(
     obstacle = _obstacle(codec, pixel, info.width, info.height)
     if obstacle is not None:
         wanted = source if (pix_fmt, output_depth) == ("auto", -1) else pixel
-        others = ", ".join(takers(wanted, info.width, info.height)) or "none known"
+        others = ", ".join(_takers(wanted, info.width, info.height)) or "none known"
         raise OutputError(f"{codec} can't encode this picture: {obstacle}; codecs that can: {others}")
     names = {f.name for f in Codec(codec, "w").video_formats or [] if not f.name.startswith("yuvj")}
     return Encoding(

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.rational import AVRational
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -15,7 +16,7 @@ from ..errors import FormatError, InputError
 from ..planes import FrameFormat
 from .formats import PixelFormat, Tags
 
-__all__ = ["STDIO", "VideoInfo", "describe", "find_video", "open_input", "reason"]
+__all__ = ["STDIO", "VideoInfo", "describe", "find_video", "fraction", "open_input", "reason"]
 
 STDIO = "-"
 """As a file name: y4m on standard input or output."""
@@ -111,16 +112,21 @@ def find_video(container: InputContainer, name: str) -> VideoStream:
     return streams[0]
 
 
-def _fraction(value: object) -> Fraction | None:
-    """FFmpeg's rational as a fraction; `None` for its 0/1 and 0/0, which mean unknown."""
-    return Fraction(value.numerator, value.denominator) if value else None  # type: ignore[attr-defined]
+def fraction(value: AVRational) -> Fraction:
+    """FFmpeg's rational as Python's."""
+    return Fraction(value.numerator, value.denominator)
+
+
+def _known(value: AVRational | None) -> Fraction | None:
+    """The same; `None` for 0/1 and 0/0, by which FFmpeg means that it doesn't know."""
+    return fraction(value) if value else None
 
 
 def _rate(stream: VideoStream) -> Fraction:
     """Average frames a second, for progress and for encoders' rate control."""
-    average = _fraction(stream.average_rate)
+    average = _known(stream.average_rate)
     if average is None or average > 300:  # a container's clock, not a frame rate
-        average = _fraction(stream.guessed_rate) or average
+        average = _known(stream.guessed_rate) or average
     return average or Fraction(25)
 
 
@@ -141,7 +147,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str) -> VideoInfo:
         primaries=frame.color_primaries if frame.color_primaries != 2 else context.color_primaries,
         transfer=frame.color_trc if frame.color_trc != 2 else context.color_trc,
         chroma_location=frame.chroma_location or context.chroma_sample_location,
-        sample_aspect_ratio=_fraction(stream.sample_aspect_ratio),
+        sample_aspect_ratio=_known(stream.sample_aspect_ratio),
     )
     try:
         pixel = PixelFormat.from_name(pix_fmt)
@@ -156,7 +162,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str) -> VideoInfo:
         pixel=pixel,
         format=frame_format,
         tags=tags,
-        time_base=Fraction(stream.time_base.numerator, stream.time_base.denominator),
+        time_base=fraction(stream.time_base),
         rate=_rate(stream),
         interlaced=frame.interlaced_frame,
         display_matrix=None if matrix is None else bytes(matrix),

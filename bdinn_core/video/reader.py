@@ -12,13 +12,12 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
-from av.rational import AVRational
 from av.stream import Disposition
 
 from ..errors import InputError, OptionError
 from ..planes import Frame
 from .formats import Repacker, read_planes
-from .probe import STDIO, describe, find_video, open_input, reason
+from .probe import STDIO, describe, find_video, fraction, open_input, reason
 
 __all__ = ["Picture", "Source"]
 
@@ -45,14 +44,10 @@ class Picture:
     """The decoded frame it came from: holds the side data that travels with a picture."""
 
 
-def _fraction(value: AVRational) -> Fraction:
-    return Fraction(value.numerator, value.denominator)
-
-
 def _time(item: av.VideoFrame | Packet) -> Fraction:
     """When a frame is shown or a packet plays, in seconds of the file."""
     ticks = item.dts if item.pts is None else item.pts
-    return (ticks or 0) * _fraction(item.time_base)
+    return (ticks or 0) * fraction(item.time_base)
 
 
 class Source:
@@ -136,7 +131,7 @@ class Source:
         """The chapters as PyAV's dicts, cut and shifted as everything else."""
         chapters = []
         for chapter in self.container.chapters():
-            tick = _fraction(chapter["time_base"])
+            tick = fraction(chapter["time_base"])
             start, end = chapter["start"] * tick, chapter["end"] * tick
             if self.cut:
                 start, end = max(start, self.offset), end if self._end is None else min(end, self._end)
@@ -178,7 +173,7 @@ class Source:
         """Where reading is, for messages."""
         if self._last_pts is None:
             return ""
-        return f" after {float(self._last_pts * _fraction(self.video.time_base)):.3f} s"
+        return f" after {float(self._last_pts * fraction(self.video.time_base)):.3f} s"
 
     def _hold_until(self, moment: Fraction | None) -> av.VideoFrame | None:
         """Reads on to the first picture (at or after `moment`), which stays to be read again."""
@@ -216,7 +211,7 @@ class Source:
             packet.pts = packet.dts
         if packet.pts is None:
             return not self.cut
-        tick = _fraction(packet.time_base)
+        tick = fraction(packet.time_base)
         shift = round(self.offset / tick)
         if self.cut:
             if packet.stream.type == "subtitle":
@@ -232,7 +227,7 @@ class Source:
         """Takes off a subtitle what is shown before `start` (ticks) or after the end."""
         end = (packet.pts or 0) + (packet.duration or 0)
         if self._end is not None:
-            end = min(end, round(self._end / _fraction(packet.time_base)))
+            end = min(end, round(self._end / fraction(packet.time_base)))
         if (packet.pts or 0) < start < end:
             packet.pts = packet.dts = start
         packet.duration = max(0, end - (packet.pts or 0))

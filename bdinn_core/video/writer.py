@@ -7,7 +7,7 @@ import av
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
@@ -60,16 +60,12 @@ class MediaWriter:
         self._converters: dict[int, Converter] = {}
         self._finished = False
         self._part = PartFile(job.output)
+        self._container = _open_output(self._part, job.output)
         try:
-            self._container = _open_output(self._part, job.output)
-            try:
-                self._video = self._add_streams(source)
-                self._start(source)
-            except BaseException:
-                self._container.close()
-                raise
+            self._video = self._add_streams(source)
+            self._start(source)
         except BaseException:
-            self._part.discard()
+            self.close()
             raise
 
     @property
@@ -82,7 +78,7 @@ class MediaWriter:
         if not self._finished:
             try:
                 self._container.close()
-            except (FFmpegError, OSError, RuntimeError):
+            except (FFmpegError, RuntimeError):
                 pass  # the job has failed already; only the file has to go
             finally:
                 self._part.discard()
@@ -118,8 +114,8 @@ class MediaWriter:
         self._mux(self._encode(None))
         try:
             self._container.close()
-        except (FFmpegError, OSError) as error:
-            raise OutputError(f"{self._name} can't be completed ({_why(error)})") from error
+        except FFmpegError as error:
+            raise OutputError(f"{self._name} can't be completed ({reason(error)})") from error
         self._part.commit()
         self._finished = True
 
@@ -217,9 +213,9 @@ class MediaWriter:
             try:
                 self._container.start_encoding()
                 return
-            except (FFmpegError, OSError) as error:
+            except FFmpegError as error:
                 failed = error
-        raise OutputError(f"{self._name} can't be written: {'; '.join(lines) or _why(failed)}") from failed
+        raise OutputError(f"{self._name} can't be written: {'; '.join(lines) or reason(failed)}") from failed
 
     def _video_frame(self, picture: Picture) -> av.VideoFrame:
         """The picture as FFmpeg's frame, with the side data of the one it was decoded from."""
@@ -237,8 +233,8 @@ class MediaWriter:
     def _encode(self, video: av.VideoFrame | None) -> list[Packet]:
         try:
             packets = self._video.codec_context.encode(video)
-        except (FFmpegError, OSError) as error:
-            raise OutputError(f"{self._encoding.codec} failed ({_why(error)})") from error
+        except FFmpegError as error:
+            raise OutputError(f"{self._encoding.codec} failed ({reason(error)})") from error
         for packet in packets:
             packet.stream = self._video
             # Some encoders don't pass durations on, and the last one counts.
@@ -249,12 +245,8 @@ class MediaWriter:
     def _mux(self, packets: list[Packet]) -> None:
         try:
             self._container.mux(packets)
-        except (FFmpegError, OSError) as error:
-            raise OutputError(f"{self._name} can't be written on ({_why(error)})") from error
-
-
-def _why(error: Exception) -> str:
-    return reason(error) if isinstance(error, FFmpegError) else str(error)
+        except FFmpegError as error:
+            raise OutputError(f"{self._name} can't be written on ({reason(error)})") from error
 
 
 def _open_output(part: PartFile, name: str) -> OutputContainer:
@@ -280,4 +272,4 @@ def _set_tags(video: VideoStream, tags: Tags, container: str) -> None:
 def _describe(source: Stream, target: Stream) -> None:
     """Copies language, title and the like, and what a stream is for."""
     target.metadata.update({k: v for k, v in source.metadata.items() if not _STREAM_KEYS.match(k)})
-    target.disposition = Disposition(source.disposition)
+    target.disposition = source.disposition
