@@ -5,6 +5,7 @@ timed on is not timed: the script stops with exit code 1. Rounds are interleaved
 so that a machine shared with others slows all alike; read the ratios.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -12,6 +13,11 @@ from functools import partial
 from typing import NamedTuple
 
 import click
+
+# As bdinn-video does, before torch is imported: a candidate's threads would else go on spinning while
+# the next one is timed.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch
 from torch.nn import functional as F
 
@@ -44,14 +50,17 @@ def make_inputs(channels: int, height: int, width: int) -> Inputs:
 
 
 def median_times(candidates: dict[str, Callable[[], torch.Tensor]], rounds: int) -> dict[str, float]:
-    """Median seconds of each candidate over interleaved rounds, after one that isn't counted."""
+    """Median seconds of each candidate over interleaved rounds.
+
+    A first call in each round isn't counted: it finds the caches full of the last candidate's data.
+    """
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for round_number in range(rounds + 1):
+    for _ in range(rounds):
         for name, call in candidates.items():
+            call()
             start = time.perf_counter()
             call()
-            if round_number:
-                times[name].append(time.perf_counter() - start)
+            times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -26,12 +26,8 @@ from .geometry import Geometry
 
 __all__ = ["banded_deform_conv2d"]
 
-BLOCK_BYTES = 2**19
+BLOCK_BYTES = 2**20
 """Samples a worker holds at once: what a core's own cache keeps between sampling and product."""
-
-PAD = 2
-"""Zeros around the picture: a position outside is moved to where all four of its pixels are zeros,
-so that neither values nor gradients need a test for the border."""
 
 
 def banded_deform_conv2d(
@@ -70,8 +66,9 @@ class _SampleAndMultiply(torch.autograd.Function):
 
         def work(part: slice) -> None:
             for lines in job.blocks(part):
-                product = job.sample(lines) @ job.matrix  # (groups, points, Cout / groups)
-                output[lines] = product.transpose(0, 1).reshape(-1, width, weight.shape[0])
+                into = output[lines].view(-1, groups, weight.shape[0] // groups)
+                for group, columns in enumerate(job.sample(lines)):
+                    torch.mm(columns, job.matrix[group], out=into[:, group])
 
         _in_parallel(work, n * height)
         return output.view(n, height, width, -1).permute(0, 3, 1, 2)
@@ -97,8 +94,7 @@ class _SampleAndMultiply(torch.autograd.Function):
         grad_weight = grad_matrix.view(ctx.groups, *weight.shape[2:], weight.shape[1], -1).permute(
             0, 4, 3, 1, 2
         )
-        grad_input = grad_input[:, PAD:-PAD, PAD:-PAD].permute(0, 3, 1, 2)
-        return grad_input, grad_grid, grad_weight.reshape(weight.shape), None, None
+        return grad_input.permute(0, 3, 1, 2), grad_grid, grad_weight.reshape(weight.shape), None, None
 
 
 class _Job:
@@ -107,9 +103,8 @@ class _Job:
     def __init__(
         self, input: torch.Tensor, grid: torch.Tensor, weight: torch.Tensor, geometry: Geometry, groups: int
     ) -> None:
-        n, c, height, width = input.shape
-        self.input = input.new_zeros(n, height + 2 * PAD, width + 2 * PAD, c)
-        self.input[:, PAD:-PAD, PAD:-PAD] = input.detach().permute(0, 2, 3, 1)
+        channels_last = input.detach().contiguous(memory_format=torch.channels_last)
+        self.input = channels_last.permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
         self.grid = grid.detach().contiguous()  # (N, 4, Hout, Wout)
         self.groups = groups
         cout, channels, kh, kw = weight.shape
@@ -184,60 +179,96 @@ def _workers(process_id: int) -> ThreadPoolExecutor:
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
-def _positions(grid, dy, dx, regular, row, padded_size, start, fraction):  # type: ignore[no-untyped-def]
+def _positions(grid, dy, dx, regular, row, size, whole, fraction):  # type: ignore[no-untyped-def]
     """Where the taps of one output line read: grid (4, Wout) of sin, cos, stretch, rescale.
 
-    Fills start (K, Wout), the index of the upper left of the four pixels in the padded picture, and
-    fraction (2, K, Wout), the vertical and horizontal way to the others. Whole pixels and fractions
-    are kept apart: added up in float32, a position loses the bits of its fraction.
+    Fills whole (3, K, Wout) with row and column of the upper left of the four pixels, and with its
+    index in a picture of `size`, moved to where all four are inside; fraction (2, K, Wout) with the way
+    down and right to the others. Whole and fraction are kept apart: added up in float32, a position
+    loses bits. A loop of its own, since it vectorises over columns.
     """
+    height, width = np.int32(size[0]), np.int32(size[1])
+    none, last_row, last_column = np.int32(0), height - np.int32(2), width - np.int32(2)
     real = grid.dtype.type
-    height, width = padded_size
     base_y, base_x = np.floor(regular[0]), np.floor(regular[1])
     rest_y, rest_x = real(regular[0] - base_y), real(regular[1] - base_x)
-    first_row, first_column = np.int32(base_y + row * regular[2] + PAD), np.int32(base_x + PAD)
-    step, last_y, last_x = np.int32(regular[3]), np.int32(height - PAD), np.int32(width - PAD)
+    first_row, first_column = np.int32(base_y + row * regular[2]), np.int32(base_x)
+    step = np.int32(regular[3])
     for tap in range(dy.size):
-        starts, down, right = start[tap], fraction[0, tap], fraction[1, tap]
+        top, left, start = whole[0, tap], whole[1, tap], whole[2, tap]
+        down, right = fraction[0, tap], fraction[1, tap]
         for column in range(grid.shape[1]):
             along, across = grid[3, column] * grid[2, column] * dy[tap], grid[3, column] * dx[tap]
             y = rest_y + grid[1, column] * along + grid[0, column] * across
             x = rest_x - grid[0, column] * along + grid[1, column] * across
             whole_y, whole_x = np.floor(y), np.floor(x)
-            top = min(max(first_row + np.int32(whole_y), np.int32(0)), last_y)
-            left = min(max(first_column + np.int32(column) * step + np.int32(whole_x), np.int32(0)), last_x)
-            starts[column] = top * np.int32(width) + left
+            r = first_row + np.int32(whole_y)
+            q = first_column + np.int32(column) * step + np.int32(whole_x)
+            top[column], left[column] = r, q
+            start[column] = min(max(r, none), last_row) * width + min(max(q, none), last_column)
             down[column], right[column] = y - whole_y, x - whole_x
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
 def _sample(inputs, grids, dy, dx, regular, first_line, out):  # type: ignore[no-untyped-def]
-    """Read the padded inputs (N, H, W, C) at the taps of some lines of grids (N, 4, Hout, Wout).
+    """Read inputs (N, H, W, C) at the taps of some lines of grids (N, 4, Hout, Wout).
 
     Fills out (lines, Wout, K, C), whose line 0 is `first_line` counted through all pictures.
     """
-    _, height, width, channels = inputs.shape
+    _, height, width, _ = inputs.shape
     lines, columns, taps, _ = out.shape
-    start, fraction = np.empty((taps, columns), np.int32), np.empty((2, taps, columns), inputs.dtype)
-    one = inputs.dtype.type(1)  # numba makes int - float32 a float64
+    whole, fraction = np.empty((3, taps, columns), np.int32), np.empty((2, taps, columns), inputs.dtype)
     for line in range(lines):
         picture, row = divmod(first_line + line, grids.shape[2])
-        _positions(grids[picture, :, row], dy, dx, regular, row, (height, width), start, fraction)
-        flat = inputs[picture].reshape(-1)
+        _positions(grids[picture, :, row], dy, dx, regular, row, (height, width), whole, fraction)
+        input = inputs[picture]
+        if height > 1 and width > 1:
+            _sample_inside(input, whole, fraction, out[line])
+        _sample_border(input, whole, fraction, out[line])
+
+
+@numba.njit(nogil=True, fastmath=True, cache=True)
+def _sample_inside(input, whole, fraction, out):  # type: ignore[no-untyped-def]
+    """Samples of one line, right where all four pixels are inside: a loop without a branch."""
+    _, width, channels = input.shape
+    columns, taps, _ = out.shape
+    one = input.dtype.type(1)  # numba makes int - float32 a float64
+    flat = input.reshape(-1)
+    for column in range(columns):
+        for tap in range(taps):
+            start = np.int64(whole[2, tap, column]) * channels
+            fy, fx = fraction[0, tap, column], fraction[1, tap, column]
+            w11 = fy * fx
+            w10, w01 = fy - w11, fx - w11
+            w00 = one - fy - w01
+            top = flat[start : start + 2 * channels]
+            bottom = flat[start + width * channels : start + (width + 2) * channels]
+            target = out[column, tap]
+            for i in range(channels):
+                target[i] = (
+                    w00 * top[i] + w01 * top[channels + i] + w10 * bottom[i] + w11 * bottom[channels + i]
+                )
+
+
+@numba.njit(nogil=True, fastmath=True, cache=True)
+def _sample_border(input, whole, fraction, out):  # type: ignore[no-untyped-def]
+    """The samples of one line again where a pixel is outside, and counts as zero."""
+    height, width, channels = input.shape
+    columns, taps, _ = out.shape
+    one = input.dtype.type(1)
+    for tap in range(taps):
         for column in range(columns):
-            for tap in range(taps):
-                fy, fx = fraction[0, tap, column], fraction[1, tap, column]
-                w11 = fy * fx
-                w10, w01 = fy - w11, fx - w11
-                w00 = one - fy - w01
-                first = np.int64(start[tap, column]) * channels
-                top = flat[first : first + 2 * channels]
-                bottom = flat[first + width * channels : first + (width + 2) * channels]
-                target = out[line, column, tap]
-                for i in range(channels):
-                    target[i] = (
-                        w00 * top[i] + w01 * top[channels + i] + w10 * bottom[i] + w11 * bottom[channels + i]
-                    )
+            top, left = np.int64(whole[0, tap, column]), np.int64(whole[1, tap, column])
+            if 0 <= top < height - 1 and 0 <= left < width - 1:
+                continue
+            fy, fx = fraction[0, tap, column], fraction[1, tap, column]
+            target = out[column, tap]
+            target[:] = 0
+            for r, wy in ((top, one - fy), (top + 1, fy)):
+                for q, wx in ((left, one - fx), (left + 1, fx)):
+                    if 0 <= r < height and 0 <= q < width:
+                        for i in range(channels):
+                            target[i] += wy * wx * input[r, q, i]
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
@@ -245,13 +276,12 @@ def _scatter(inputs, grids, dy, dx, regular, first_line, grad, grad_inputs, grad
     """Backward of `_sample`: adds grad (lines, Wout, K, C) to grad_inputs, writes into grad_grids."""
     _, height, width, channels = inputs.shape
     lines, columns, taps, _ = grad.shape
-    start, fraction = np.empty((taps, columns), np.int32), np.empty((2, taps, columns), inputs.dtype)
+    whole, fraction = np.empty((3, taps, columns), np.int32), np.empty((2, taps, columns), inputs.dtype)
     one = inputs.dtype.type(1)  # numba makes int - float32 a float64
     for line in range(lines):
         picture, row = divmod(first_line + line, grids.shape[2])
         grid, grad_grid = grids[picture, :, row], grad_grids[picture, :, row]
-        _positions(grid, dy, dx, regular, row, (height, width), start, fraction)
-        flat, grad_flat = inputs[picture].reshape(-1), grad_inputs[picture].reshape(-1)
+        _positions(grid, dy, dx, regular, row, (height, width), whole, fraction)
         for column in range(columns):
             sin, cos, stretch, rescale = grid[0, column], grid[1, column], grid[2, column], grid[3, column]
             d_sin = d_cos = d_stretch = d_rescale = one - one
@@ -261,14 +291,15 @@ def _scatter(inputs, grids, dy, dx, regular, first_line, grad, grad_inputs, grad
                 d_y = d_x = one - one
                 for below, wy in enumerate((one - fy, fy)):
                     for beside, wx in enumerate((one - fx, fx)):
-                        first = (np.int64(start[tap, column]) + below * width + beside) * channels
-                        pixel, target = flat[first : first + channels], grad_flat[first : first + channels]
-                        share, dot = wy * wx, one - one
-                        for i in range(channels):
-                            target[i] += share * source[i]
-                            dot += pixel[i] * source[i]
-                        d_y += wx * dot if below else -wx * dot
-                        d_x += wy * dot if beside else -wy * dot
+                        r, q = whole[0, tap, column] + below, whole[1, tap, column] + beside
+                        if 0 <= r < height and 0 <= q < width:
+                            pixel, target = inputs[picture, r, q], grad_inputs[picture, r, q]
+                            share, dot = wy * wx, one - one
+                            for i in range(channels):
+                                target[i] += share * source[i]
+                                dot += pixel[i] * source[i]
+                            d_y += wx * dot if below else -wx * dot
+                            d_x += wy * dot if beside else -wy * dot
                 along, across = rescale * stretch * dy[tap], rescale * dx[tap]
                 d_sin += d_y * across - d_x * along
                 d_cos += d_y * along + d_x * across
