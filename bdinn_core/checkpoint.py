@@ -29,7 +29,7 @@ def load_model(name: str, device: str | torch.device = "cpu") -> BDINN:
 
     Raises:
         ModelNotShipped: `name` is known, but this release has no weights for it.
-        ModelError: there is no such model or file, or the file isn't a BDINN's.
+        ModelError: there is no such model or file, the file isn't a BDINN's, or there is no such device.
     """
     path = WEIGHTS / f"{name}.safetensors" if name in CONFIGS else Path(name)
     if not path.is_file():
@@ -45,11 +45,11 @@ def load_model(name: str, device: str | torch.device = "cpu") -> BDINN:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         model = BDINN(config)
         model.load_state_dict(state)
+        return model.to(device).eval()
     except KeyError as error:
         raise ModelError(f"{path} holds no BDINN: its header has no bdinn_config") from error
     except (OSError, SafetensorError, OptionError, RuntimeError, ValueError) as error:
         raise ModelError(f"can't load a model from {path}: {str(error).splitlines()[0]}") from error
-    return model.to(device).eval()
 
 
 def save_model(model: BDINN, path: Path, record: Mapping[str, Any]) -> None:
@@ -62,4 +62,5 @@ def save_model(model: BDINN, path: Path, record: Mapping[str, Any]) -> None:
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     save_file(state, path, metadata={"bdinn_config": json.dumps(model.config.to_dict())})
+    path.chmod(0o644)  # safetensors makes files that nobody else can read
     path.with_suffix(".json").write_text(json.dumps(dict(record), indent=1) + "\n")

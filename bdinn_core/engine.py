@@ -1,10 +1,7 @@
 """The engine: the one place that orders the stages, from a frame's codes to the result's codes."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
-from itertools import batched
+from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -14,8 +11,8 @@ from torch.nn import functional as F
 from .checkpoint import load_model
 from .errors import FormatError, OptionError
 from .grain import gaussian_grain
-from .network import BDINN
-from .options import DebandOptions, PerPlane
+from .network import BDINN, Coarse
+from .options import TILE_GRID, DebandOptions, PerPlane, check_mask
 from .planes import Frame, FrameFormat
 from .quantize import change_depth, quantize
 from .tiling import TilePlan, plan_tiles
@@ -24,9 +21,11 @@ __all__ = ["Debander"]
 
 AUTO_WHOLE_PIXELS = 2**22
 """Planes up to this size go through the network whole: 4:2:0 up to 2560x1440 in about 1 GiB."""
-AUTO_TILE, AUTO_OVERLAP = 1536, 256
-"""Larger planes are cut. The network looks far, up to where a wide band ends: tiles that share 256 px
-agree with the whole plane to 0.02 of a step, those that share 128 px to 0.06."""
+AUTO_TILE, AUTO_OVERLAP = 1536, 384
+
+LARGEST = 2.0**16
+"""Steps beyond which the network isn't shown how far a value is out: in float32, one such pixel would
+take its neighbours' precision away."""
 
 
 class Debander:
@@ -41,12 +40,16 @@ class Debander:
     """
 
     def __init__(self, options: DebandOptions | None = None) -> None:
+        if not (options is None or isinstance(options, DebandOptions)):
+            raise OptionError(f"options must be a DebandOptions, not {type(options).__name__}")
         self.options = options or DebandOptions()
         self.device = _find_device(self.options.device)
         if self.options.fp16 and self.device.type == "cpu":
             raise OptionError("fp16 needs a GPU: leave it out, or choose a cuda device")
         self._half = self.device.type == "cuda" if self.options.fp16 is None else self.options.fp16
-        self._model = _shared_model(self.options.model, self.device)
+        self._model = _shared_model(str(self.options.model), self.device)
+        if 2**self._model.config.levels > TILE_GRID:
+            raise OptionError(f"model {self.options.model!r} has more than 6 levels: tiles wouldn't fit it")
         if self._model.config.in_channels != 1:
             raise OptionError(
                 f"model {self.options.model!r} takes {self._model.config.in_channels} channels; planes need 1"
@@ -96,7 +99,9 @@ class Debander:
             where the options leave the plane untouched.
         """
         changes = self._network_changes(frames)
-        weights = masks or [None] * len(frames)
+        weights = [None] * len(frames) if masks is None else masks
+        if len(weights) != len(frames):
+            raise FormatError(f"there must be a mask for each of {len(frames)} frames, not {len(weights)}")
         return [
             [
                 self._restore_plane(frame, p, first_number + i, changes.get((i, p)), weights[i])
@@ -145,53 +150,73 @@ class Debander:
 
     def _network_changes(self, frames: Sequence[Frame]) -> dict[tuple[int, int], torch.Tensor]:
         """What the network would change, in 8-bit steps, by (frame, plane), where anything may change."""
-        jobs: list[_PlaneJob] = []
+        planes: dict[tuple[int, int], torch.Tensor] = {}  # (1, 1, H, W), in units of `step`
         for i, frame in enumerate(frames):
             for p, plane in enumerate(frame.planes):
                 strength = self._per_plane("strength", self.options.strength, frame, p)
                 if self._chosen(p) and strength and self.options.limit:
-                    values = torch.nan_to_num(self._upload(plane), posinf=0.0, neginf=0.0)
-                    steps = values * (frame.format.steps_per_value(p) / self._step)
-                    jobs.append(_PlaneJob((i, p), steps, self._tile_plan(*steps.shape)))
-        tiles = iter(self._run_network(jobs))
-        return {
-            job.key: job.plan.blend([next(tiles) for _ in range(job.plan.count)], *job.steps.shape)
-            * self._step
-            for job in jobs
-        }
+                    steps = self._upload(plane) * (frame.format.steps_per_value(p) / self._step)
+                    planes[i, p] = torch.nan_to_num(steps).clamp(-LARGEST, LARGEST)[None, None]
+        changes: dict[tuple[int, int], torch.Tensor] = {}
+        shapes = dict.fromkeys(plane.shape for plane in planes.values())
+        with self._precision():
+            for shape in shapes:
+                same = {key: plane for key, plane in planes.items() if plane.shape == shape}
+                restored = self._restore_planes(torch.cat(list(same.values())))
+                for key, result in zip(same, restored, strict=True):
+                    changes[key] = (result - same[key])[0, 0] * self._step
+        return changes
 
-    def _run_network(self, jobs: Sequence["_PlaneJob"]) -> list[torch.Tensor]:
-        """Changes of all tiles of all jobs, in order.
+    def _restore_planes(self, planes: torch.Tensor) -> list[torch.Tensor]:
+        """What the network makes of planes (P, 1, H, W), each (1, 1, H, W)."""
+        height, width = planes.shape[2:]
+        plan = self._tile_plan(height, width)
+        if plan.count == 1:
+            return list(self._in_batches(self._model, planes).split(1))
+        return [self._restore_tiled(plane[None], plan)[..., :height, :width] for plane in planes]
 
-        The network always sees `batch_size` tiles of one shape, a last batch filled by repetition: its
+    def _restore_tiled(self, plane: torch.Tensor, plan: TilePlan) -> torch.Tensor:
+        """Restore a large plane (1, 1, H, W): fine scales tile by tile, coarse scales at once.
+
+        A band can be wider than a tile. The scales that follow it see the whole plane, so that tiles
+        agree with each other and with the plane restored whole.
+        """
+        reduction = 2**self._model.fine_scales
+        tiles = plan.cut(plane)
+        averages = self._in_batches(self._model.encode_fine, tiles)
+        coarse = self._model.restore_coarse(plan.reduced(reduction).blend(averages))
+        low = plan.reduced(reduction).cut(coarse.low)
+        context = plan.reduced(2 * reduction).cut(coarse.context)
+        return plan.blend(self._in_batches(self._restore_fine, tiles, low, context))
+
+    def _restore_fine(self, tiles: torch.Tensor, low: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        return self._model.restore_fine(tiles, Coarse(low, context))
+
+    def _in_batches(self, network: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
+        """Results of `network` on `inputs`, whose first dimension counts planes or tiles.
+
+        The network always sees `batch_size` of one shape, a last batch filled by repetition: its
         convolutions round differently at other shapes, and a frame's result may not depend on its
         neighbours.
         """
-        tiles = [tile for job in jobs for tile in job.plan.cut(job.steps)]
-        results: list[torch.Tensor] = [torch.empty(0)] * len(tiles)
-        for shape in dict.fromkeys(tile.shape for tile in tiles):
-            same = [i for i, tile in enumerate(tiles) if tile.shape == shape]
-            for indices in batched(same, self.batch_size):
-                filled = [*indices, *indices[-1:] * (self.batch_size - len(indices))]
-                x = torch.stack([tiles[i] for i in filled])
-                with self._precision():
-                    change = self._model(x).float() - x
-                for i, one in zip(indices, change, strict=False):
-                    results[i] = one[0]
-        return results
+        results = []
+        for batch in zip(*(x.split(self.batch_size) for x in inputs), strict=True):
+            count = len(batch[0])
+            fill = [0] * (self.batch_size - count)
+            filled = [torch.cat([x, x[fill]]) if fill else x for x in batch]
+            results.append(network(*filled)[:count].float())
+        return torch.cat(results)
 
-    def _precision(self) -> torch.autocast | nullcontext[None]:
+    def _precision(self) -> torch.autocast:
         """Half precision inside convolutions alone: the lifting needs float32 to stay lossless."""
-        return torch.autocast(self.device.type, torch.float16) if self._half else nullcontext()
+        return torch.autocast(self.device.type, torch.float16, enabled=self._half)
 
     def _tile_plan(self, height: int, width: int) -> TilePlan:
+        overlap = AUTO_OVERLAP if self.options.overlap is None else self.options.overlap
         size = self.options.tile_size
-        if size is None:
-            size = max(height, width) if height * width <= AUTO_WHOLE_PIXELS else AUTO_TILE
-        overlap = self.options.overlap
-        return plan_tiles(
-            height, width, size, min(AUTO_OVERLAP, size // 128 * 64) if overlap is None else overlap
-        )
+        if size is None and height * width > AUTO_WHOLE_PIXELS:
+            size = max(AUTO_TILE, 2 * overlap)
+        return plan_tiles(height, width, size or max(height, width) + TILE_GRID, overlap)
 
     @property
     def _step(self) -> float:
@@ -206,6 +231,7 @@ class Debander:
 
     def _mask_weights(self, mask: np.ndarray, frame: Frame, plane: int) -> torch.Tensor:
         """The mask as float32 0..1 at the plane's size."""
+        check_mask(mask)
         if mask.shape != (frame.height, frame.width):
             raise FormatError(
                 f"the mask must be of the frame's size {frame.height, frame.width}, not {mask.shape}"
@@ -227,14 +253,6 @@ class Debander:
         return value[plane]
 
 
-class _PlaneJob(NamedTuple):
-    """A plane that goes through the network."""
-
-    key: tuple[int, int]
-    steps: torch.Tensor  # (H, W), in units of `step`
-    plan: TilePlan
-
-
 _models: WeakValueDictionary[tuple[str, torch.device], BDINN] = WeakValueDictionary()
 _models_lock = Lock()
 
@@ -244,7 +262,7 @@ def _shared_model(name: str, device: torch.device) -> BDINN:
     with _models_lock:
         model = _models.get((name, device))
         if model is None:
-            model = _models[name, device] = load_model(name, device).requires_grad_(False)
+            model = _models[name, device] = load_model(name, device).float().requires_grad_(False)
         return model
 
 

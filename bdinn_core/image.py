@@ -40,7 +40,7 @@ def deband(
         OptionError: for an option unknown or out of range.
     """
     source = _format_of(array, bit_depth)
-    if output_dtype is not None and np.dtype(output_dtype) != np.float32:
+    if output_dtype not in (None, np.float32, np.dtype(np.float32), "float32"):
         raise OptionError(f"output_dtype must be None or numpy.float32, not {output_dtype!r}")
     if output_dtype is not None and options.get("output_depth", -1) != -1:
         raise OptionError(f"output_depth ({options['output_depth']!r}) and output_dtype exclude each other")

@@ -61,8 +61,10 @@ class FrameFormat:
             raise FormatError(f"{kind}, not {self.bit_depth!r}")
         if self.family != "yuv" and tuple(self.subsampling) != (0, 0):
             raise FormatError(f"only YUV can be subsampled, not {self.family} {self.subsampling!r}")
-        if not all(isinstance(s, int) and 0 <= s <= 4 for s in self.subsampling):
+        subsampling = tuple(self.subsampling)
+        if len(subsampling) != 2 or any(s not in range(5) for s in subsampling):
             raise FormatError(f"subsampling must be two log2 factors 0..4, not {self.subsampling!r}")
+        object.__setattr__(self, "subsampling", (int(subsampling[0]), int(subsampling[1])))
         if self.range is None:
             object.__setattr__(self, "range", "full" if self.family == "rgb" else "limited")
         elif self.range not in ("limited", "full"):
@@ -119,7 +121,7 @@ class FrameFormat:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture: a read-only view of its planes and what they mean.
+    """One picture: its planes, not copied, and what they mean.
 
     Raises:
         FormatError: if the planes don't fit the format; the message names plane, shape and type.

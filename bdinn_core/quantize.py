@@ -3,10 +3,10 @@
 from functools import lru_cache
 from pathlib import Path
 
-import numba
 import numpy as np
 import torch
 
+from .jit import jit
 from .options import Dither
 from .planes import FrameFormat
 
@@ -34,7 +34,7 @@ def quantize(values: torch.Tensor, target: FrameFormat, dither: Dither, plane: i
     Args:
         values: float32 (H, W), in the target's values.
         target: The format to reach.
-        dither: How to round; floats are never dithered.
+        dither: How to round; floats are never dithered. NaN becomes code 0.
         plane: Index of the plane; with `seed`, it shifts the blue-noise mask.
         seed: As in `DebandOptions`.
 
@@ -43,7 +43,7 @@ def quantize(values: torch.Tensor, target: FrameFormat, dither: Dither, plane: i
     """
     if target.is_float:
         return values.cpu().numpy().astype(target.dtype, copy=False)
-    values = values.clamp(0, target.peak)
+    values = torch.nan_to_num(values).clamp(0, target.peak)
     if dither == "error_diffusion":
         return _diffuse(values.cpu().numpy(), target.peak).astype(target.dtype)
     if dither == "none":
@@ -69,8 +69,8 @@ def _thresholds(height: int, width: int, plane: int, seed: int, device: torch.de
     return torch.from_numpy(thresholds).to(device)
 
 
-@numba.njit(nogil=True, cache=True)
-def _diffuse(values, peak):  # type: ignore[no-untyped-def]
+@jit
+def _diffuse(values, peak):
     """Floyd-Steinberg error diffusion of (H, W), every second line from right to left."""
     height, width = values.shape
     out = np.empty((height, width), np.int32)

@@ -11,9 +11,6 @@ from .options import TILE_GRID
 
 __all__ = ["TilePlan", "plan_tiles"]
 
-FADE = TILE_GRID
-"""Pixels over which neighbours blend; no more than what origins differ by, so that fades never meet."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TilePlan:
@@ -29,50 +26,59 @@ class TilePlan:
     """Height of a tile."""
     width: int
     """Width of a tile."""
+    fade: int = TILE_GRID
+    """Pixels over which neighbours blend; no more than what origins differ by, so fades never meet."""
 
     @property
     def count(self) -> int:
         """Number of tiles."""
         return len(self.tops) * len(self.lefts)
 
+    def reduced(self, factor: int) -> "TilePlan":
+        """The same tiles of a plane `factor` times smaller, a divisor of `TILE_GRID`."""
+        return TilePlan(
+            tops=tuple(top // factor for top in self.tops),
+            lefts=tuple(left // factor for left in self.lefts),
+            height=self.height // factor,
+            width=self.width // factor,
+            fade=self.fade // factor,
+        )
+
     def cut(self, plane: torch.Tensor) -> torch.Tensor:
-        """Tiles (T, 1, height, width) of a plane (H, W), row by row."""
-        below = self.tops[-1] + self.height - plane.shape[0]
-        beside = self.lefts[-1] + self.width - plane.shape[1]
-        padded = F.pad(plane[None, None], (0, beside, 0, below), mode="replicate")[0, 0]
-        tiles = [padded[t : t + self.height, x : x + self.width] for t in self.tops for x in self.lefts]
-        return torch.stack(tiles).unsqueeze(1)
+        """Tiles (T, C, height, width) of a plane (1, C, H, W), row by row."""
+        below = self.tops[-1] + self.height - plane.shape[2]
+        beside = self.lefts[-1] + self.width - plane.shape[3]
+        padded = F.pad(plane, (0, beside, 0, below), mode="replicate")
+        corners = [(top, left) for top in self.tops for left in self.lefts]
+        return torch.cat([padded[..., t : t + self.height, x : x + self.width] for t, x in corners])
 
-    def blend(self, tiles: Sequence[torch.Tensor], height: int, width: int) -> torch.Tensor:
-        """A plane (height, width) from tiles (height, width) in the order of `cut`."""
-        if len(tiles) == 1:
-            return tiles[0][:height, :width]
-        total = tiles[0].new_zeros(self.tops[-1] + self.height, self.lefts[-1] + self.width)
-        vertical = _windows(self.tops, self.height, tiles[0])
-        horizontal = _windows(self.lefts, self.width, tiles[0])
+    def blend(self, tiles: torch.Tensor) -> torch.Tensor:
+        """A plane (1, C, H, W), padded as by `cut`, from its tiles (T, C, height, width)."""
+        size = self.tops[-1] + self.height, self.lefts[-1] + self.width
+        plane = tiles.new_zeros(1, tiles.shape[1], *size)
+        rows = _windows(self.tops, self.height, self.fade, tiles)
+        columns = _windows(self.lefts, self.width, self.fade, tiles)
         order = iter(tiles)
-        for top, down in zip(self.tops, vertical, strict=True):
-            for left, right in zip(self.lefts, horizontal, strict=True):
-                total[top : top + self.height, left : left + self.width] += next(order) * (
-                    down[:, None] * right
-                )
-        return total[:height, :width]
+        for top, down in zip(self.tops, rows, strict=True):
+            for left, right in zip(self.lefts, columns, strict=True):
+                part = plane[..., top : top + self.height, left : left + self.width]
+                part += next(order) * (down[:, None] * right)
+        return plane
 
 
-def _windows(starts: Sequence[int], size: int, like: torch.Tensor) -> list[torch.Tensor]:
+def _windows(starts: Sequence[int], size: int, fade: int, like: torch.Tensor) -> list[torch.Tensor]:
     """Weight of every tile along one axis; all weights of a pixel add up to 1.
 
-    Two neighbours cross-fade over `FADE` pixels in the middle of what they share. The rest, where a
-    tile sees least beyond its border, counts for nothing.
+    Two neighbours cross-fade in the middle of what they share. The rest, where a tile sees least
+    beyond its border, counts for nothing.
     """
     positions = torch.arange(size, device=like.device, dtype=like.dtype) + 0.5
     windows = [torch.ones_like(positions) for _ in starts]
     for i, (start, following) in enumerate(pairwise(starts)):
         seam = (start + size + following) / 2
-        fade = min(FADE, start + size - following)
-        if fade:
-            windows[i] *= (0.5 - (positions + start - seam) / fade).clamp(0, 1)
-            windows[i + 1] *= (0.5 + (positions + following - seam) / fade).clamp(0, 1)
+        width = max(min(fade, start + size - following), 1)  # 1: a hard cut between two pixels
+        windows[i] *= (0.5 - (positions + start - seam) / width).clamp(0, 1)
+        windows[i + 1] *= (0.5 + (positions + following - seam) / width).clamp(0, 1)
     return windows
 
 
@@ -92,9 +98,9 @@ def plan_tiles(height: int, width: int, tile_size: int, overlap: int) -> TilePla
 
 def _axis(size: int, tile_size: int, overlap: int) -> tuple[tuple[int, ...], int]:
     """Origins and length of the tiles along one axis."""
-    if size <= tile_size:
-        return (0,), size
     padded = _round_up(size)
+    if padded <= tile_size:
+        return (0,), padded
     count = -(-(padded - overlap) // (tile_size - overlap))
     length = _round_up(-(-(padded + (count - 1) * overlap) // count))
     last = padded - length

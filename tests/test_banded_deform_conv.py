@@ -92,7 +92,7 @@ def test_reproduces_the_authors_layer(backend, keywords, state, x, y):
     assert result.dtype == torch.float64
     assert (result - torch.from_numpy(y)).abs().max() < 1e-9
     if backend == "naive":
-        assert torch.allclose(layer(x), result, atol=1e-12)
+        assert torch.allclose(layer(x), result, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", TOLERANCES)
@@ -201,6 +201,17 @@ def test_works_in_inference_mode():
     expected = banded_deform_conv2d(*tensors, **keywords)
     with torch.inference_mode():
         assert torch.equal(banded_deform_conv2d(*tensors, **keywords), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_autocast_around_it_changes_nothing(backend):
+    tensors, keywords = make_case("odd", torch.float32)
+    tensors = [t.requires_grad_() for t in tensors]
+    expected = banded_deform_conv2d(*tensors, **keywords, backend=backend)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = banded_deform_conv2d(*tensors, **keywords, backend=backend)
+        assert torch.equal(result, expected)
+        result.sum().backward()
 
 
 def test_leaves_torchs_threads_as_they_were():
@@ -328,4 +339,10 @@ def test_errors_name_the_value():
     with pytest.raises(OptionError, match=r"3\.0 and 0\.5"):
         BandedDeformConv2d(1, 1, min_stretch=3.0, max_stretch=0.5)
     with pytest.raises(ModelError, match=r"conv\.weight"):
+        BandedDeformConv2d.from_reference_state({}, in_channels=1, out_channels=1, bias=False, rescale=False)
+    with pytest.raises(ModelError, match="bias=False"):
         BandedDeformConv2d.from_reference_state({}, in_channels=1, out_channels=1)
+    with pytest.raises(ModelError, match="rescale=False"):
+        BandedDeformConv2d.from_reference_state({}, in_channels=1, out_channels=1, bias=False)
+    with pytest.raises(FormatError, match=r"kernel_size .* 'same'"):
+        BandedDeformConv2d(1, 1, "same")

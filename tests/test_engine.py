@@ -153,6 +153,28 @@ def test_mask_of_another_size_is_refused():
         Debander(DebandOptions(mask=np.zeros((75, 96), np.uint8)))(banded_frame(FORMATS[0]), 0)
 
 
+@pytest.mark.parametrize(
+    "mask",
+    [np.full((75, 97), 255, np.int32), np.full((75, 97), 255.0), np.full((75, 97), np.nan), "mask.png"],
+)
+def test_masks_that_are_none_are_refused(mask):
+    with pytest.raises(OptionError, match="mask must be"):
+        DebandOptions(mask=mask)
+    with pytest.raises(OptionError, match="mask must be"):
+        Debander().process([banded_frame(FORMATS[0])], 0, [mask])
+
+
+def test_as_many_masks_as_frames():
+    with pytest.raises(FormatError, match="1 frames, not 2"):
+        Debander().process([banded_frame(FORMATS[0])], 0, [None, None])
+
+
+def test_autocast_around_it_changes_nothing(ramp):
+    expected = deband(ramp, output_dtype=np.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert np.array_equal(deband(ramp, output_dtype=np.float32), expected)
+
+
 def test_per_plane_values_need_as_many_planes():
     with pytest.raises(FormatError, match=r"strength \(1.0, 0.5, 0.5\)"):
         Debander(DebandOptions(strength=(1, 0.5, 0.5)))(banded_frame(FORMATS[0]), 0)
@@ -161,7 +183,7 @@ def test_per_plane_values_need_as_many_planes():
 @pytest.mark.parametrize("batch", [1, 2, 3, 8])
 def test_result_depends_on_no_neighbour_in_the_batch(batch):
     frames = [banded_frame(FORMATS[2], offset=20.0 * i) for i in range(5)]
-    debander = Debander(DebandOptions(batch=batch, grain=0.5, tile_size=128, overlap=64))
+    debander = Debander(DebandOptions(batch=batch, grain=0.5))
     together = debander.process(frames, 10)
     backwards = [debander(frame, 10 + i) for i, frame in reversed(list(enumerate(frames)))][::-1]
     assert all(equal(a, b) for a, b in zip(together, backwards, strict=True))
@@ -194,10 +216,11 @@ def test_grain_reaches_chosen_planes_alone():
 
 
 @pytest.mark.parametrize("gradient", ["float", "rounded"])
-@pytest.mark.parametrize(("size", "tile"), [((300, 1300), 768), ((1200, 400), 832)])
-def test_tiles_leave_no_seam(gradient, size, tile):
+@pytest.mark.parametrize(("size", "tile"), [((200, 1000), 768), ((1500, 250), 832), ((900, 850), 768)])
+@pytest.mark.parametrize("slope", [0.02, 0.005])
+def test_tiles_leave_no_seam(gradient, size, tile, slope):
     y, x = np.mgrid[0 : size[0], 0 : size[1]]
-    values = 70 + 0.02 * x + 0.013 * y
+    values = 70 + slope * x + 0.6 * slope * y
     image = (np.rint(values) if gradient == "rounded" else values).astype(np.float32) / 255
     whole = deband(image)
     tiled = deband(image, tile_size=tile)
@@ -208,18 +231,22 @@ def test_tiles_leave_no_seam(gradient, size, tile):
 @pytest.mark.parametrize("size", [(129, 700), (576, 130), (333, 1025), (1, 300)])
 def test_tiles_cover_every_pixel_once(size, overlap):
     plan = plan_tiles(*size, tile_size=256, overlap=overlap)
-    plane = torch.rand(*size, dtype=torch.float64)
+    plane = torch.rand(1, 2, *size, dtype=torch.float64)
     tiles = plan.cut(plane)
     assert max(tiles.shape[2:]) <= 256
     assert len(tiles) == plan.count
-    torch.testing.assert_close(plan.blend([tile[0] for tile in tiles], *size), plane, rtol=0, atol=1e-12)
+    whole = plan.blend(tiles)[..., : size[0], : size[1]]
+    torch.testing.assert_close(whole, plane, rtol=0, atol=1e-12)
+    reduced = plan.reduced(8)
+    small = torch.rand(1, 1, reduced.tops[-1] + reduced.height, reduced.lefts[-1] + reduced.width)
+    torch.testing.assert_close(reduced.blend(reduced.cut(small)), small)
     for starts, length in ((plan.tops, plan.height), (plan.lefts, plan.width)):
         assert all(a % 64 == 0 and a + length - b >= overlap for a, b in pairwise(starts))
 
 
 def test_tiles_of_an_untouched_picture_are_exact():
     noise = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
-    assert np.array_equal(deband(noise, strength=0, tile_size=128), noise)
+    assert np.array_equal(deband(noise, strength=0, tile_size=768), noise)
 
 
 def test_not_a_number_stays_where_it_is():
@@ -229,6 +256,17 @@ def test_not_a_number_stays_where_it_is():
     assert np.isnan(result[10, 10])
     assert np.isinf(result[50, 50])
     assert np.isfinite(result).sum() == image.size - 2
+
+
+@pytest.mark.parametrize("dither", ["blue_noise", "error_diffusion", "none"])
+def test_one_wild_pixel_leaves_the_others_alone(dither):
+    image = np.full((200, 300), 0.5, np.float32)
+    image[100, 100] = 3e38
+    assert np.abs(np.delete(deband(image), 100, 0) - 0.5).max() < 0.02
+    image[100, 100] = np.nan
+    codes = deband(image, output_depth=8, dither=dither)
+    assert codes[100, 100] == 0
+    assert np.isin(np.delete(codes.ravel(), 100 * 300 + 100), (127, 128)).all()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

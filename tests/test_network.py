@@ -6,7 +6,7 @@ import torch
 
 import bdinn_core.network
 from bdinn_core import BDINN, BDINNConfig, FormatError, ModelError, ModelNotShipped, OptionError, load_model
-from bdinn_core.checkpoint import save_model
+from bdinn_core.checkpoint import WEIGHTS, save_model
 from bdinn_core.network import CONFIGS
 from bdinn_core.network.blocks import LiftingStep
 from bdinn_core.network.haar import haar_merge, haar_split
@@ -146,6 +146,10 @@ def test_shipped_model_and_its_record():
     assert model.config == CONFIGS["fast"]
     assert not model.training
     assert all(p.isfinite().all() for p in model.parameters())
+    record = json.loads((WEIGHTS / "fast.json").read_text(encoding="utf-8"))
+    assert record["steps_done"] == record["recipe"]["steps"]
+    assert {"seed", "learning_rate", "loss"} <= record["recipe"].keys()
+    assert len(record["held_out_psnr_db"]) == 5
 
 
 def test_unusable_models_are_named(tmp_path):

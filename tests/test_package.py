@@ -1,4 +1,5 @@
 import importlib
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -85,9 +86,23 @@ def test_readme_lists_every_option_with_its_default():
             assert shown in rows[0], (name, shown)
 
 
-def test_every_training_picture_is_attributed(shared_dir):
-    attribution = (ROOT / "ATTRIBUTION").read_text(encoding="utf-8")
-    index = (shared_dir / "data" / "train" / "INDEX.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    assert index
-    for line in index:
-        assert line.split("\t")[0] in attribution
+def test_scripts_say_so_where_there_is_no_new_python(tmp_path):
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    for tool in ("dirname", "cat", "cksum", "tr", "mkdir", "sed", "bash"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "scripts", clone / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", clone)
+    for script in ("deband", "test"):
+        result = subprocess.run(
+            [clone / "scripts" / script],
+            env={"PATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1
+        assert "needs Python 3.12 or newer" in result.stderr

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..errors import ModelError, OptionError
 from .banded_deform_conv import banded_deform_conv2d
-from .banded_deform_conv.geometry import Geometry
+from .banded_deform_conv.geometry import Geometry, pair
 
 __all__ = ["BandedDeformConv2d"]
 
@@ -49,6 +49,7 @@ class BandedDeformConv2d(nn.Module):
 
     Raises:
         OptionError: for contradictory bounds; the message shows them.
+        FormatError: for a kernel, stride, padding or dilation that isn't one.
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class BandedDeformConv2d(nn.Module):
     ) -> None:
         super().__init__()
         _check_stretch(min_stretch, max_stretch)
-        kernel, strides, dilations = _pair(kernel_size), _pair(stride), _pair(dilation)
+        kernel, strides = pair("kernel_size", kernel_size, 1), pair("stride", stride, 1)
+        dilations = pair("dilation", dilation, 1)
         same = dilations[0] * (kernel[0] - 1) // 2, dilations[1] * (kernel[1] - 1) // 2
         self.geometry = Geometry(
             kernel=kernel,
             stride=strides,
-            padding=same if padding is None else _pair(padding),
+            padding=same if padding is None else pair("padding", padding, 0),
             dilation=dilations,
         )
         self.min_stretch, self.max_stretch = min_stretch, max_stretch
@@ -150,6 +152,12 @@ class BandedDeformConv2d(nn.Module):
         """
         layer = cls(**kwargs)
         branches = ["conv_rotation", "conv_stretch"] + (["conv_whole"] if layer.rescale else [])
+        if layer.conv.bias is not None and "conv.bias" not in state_dict:
+            raise ModelError("the reference layer's state has no bias: pass bias=False")
+        if layer.rescale != ("conv_whole.weight" in state_dict):
+            raise ModelError(
+                f"the reference layer's state doesn't fit rescale={layer.rescale}: pass the other"
+            )
         try:
             state = {"conv.weight": state_dict["conv.weight"]}
             if layer.conv.bias is not None:
@@ -158,12 +166,10 @@ class BandedDeformConv2d(nn.Module):
                 state[f"grid.{part}"] = torch.cat([state_dict[f"{branch}.{part}"] for branch in branches])
             layer.to(state["conv.weight"].dtype).load_state_dict(state)
         except (KeyError, RuntimeError) as error:
-            raise ModelError(f"the reference layer's state doesn't fit: {error}") from error
+            raise ModelError(
+                f"the reference layer's state doesn't fit: {' '.join(str(error).split())}"
+            ) from error
         return layer
-
-
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def _check_stretch(low: float | None, high: float | None) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from ...errors import FormatError, OptionError
 from . import naive
-from .geometry import Geometry
+from .geometry import Geometry, pair
 
 __all__ = ["BACKENDS", "Backend", "banded_deform_conv2d"]
 
@@ -67,9 +67,9 @@ def banded_deform_conv2d(
     """
     geometry = Geometry(
         kernel=(weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (0, 0),
-        stride=_pair("stride", stride, 1),
-        padding=_pair("padding", padding, 0),
-        dilation=_pair("dilation", dilation, 1),
+        stride=pair("stride", stride, 1),
+        padding=pair("padding", padding, 0),
+        dilation=pair("dilation", dilation, 1),
     )
     _check_shapes(input, rotation, stretch, rescale, weight, bias, geometry, groups)
     if input.dtype in (torch.float16, torch.bfloat16):  # too few bits for positions in a picture
@@ -90,7 +90,8 @@ def banded_deform_conv2d(
         from .cpu import banded_deform_conv2d as run
     else:
         raise OptionError(f"backend must be auto, {', '.join(BACKENDS)}, not {backend!r}")
-    return run(input, rotation, stretch, rescale, weight, bias, geometry, groups)
+    with torch.autocast(input.device.type, enabled=False):  # half precision would misplace the taps
+        return run(input, rotation, stretch, rescale, weight, bias, geometry, groups)
 
 
 def _pick_backend(input: torch.Tensor) -> Backend:
@@ -98,13 +99,6 @@ def _pick_backend(input: torch.Tensor) -> Backend:
     if input.device.type == "cpu" and input.dtype in (torch.float32, torch.float64):
         return "cpu"
     return "torchvision" if input.device.type == "cuda" else "naive"
-
-
-def _pair(name: str, value: int | tuple[int, int], low: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or any(not isinstance(v, int) or v < low for v in pair):
-        raise FormatError(f"{name} must be a whole number or a pair of them, >= {low}, not {value!r}")
-    return pair[0], pair[1]
 
 
 def _check_shapes(

@@ -12,15 +12,15 @@ sample and torch's own threads that multiply makes the two pools wait for each o
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
+from ...jit import jit
 from . import naive
 from .geometry import Geometry
 
@@ -28,6 +28,8 @@ __all__ = ["banded_deform_conv2d"]
 
 BLOCK_BYTES = 2**20
 """Samples a worker holds at once: what a core's own cache keeps between sampling and product."""
+
+fast_jit = partial(jit, fastmath=True)
 
 
 def banded_deform_conv2d(
@@ -75,7 +77,12 @@ class _SampleAndMultiply(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        with torch.autocast("cpu", enabled=False):  # it may be on where the gradient is asked for
+            return _SampleAndMultiply._gradients(ctx, grad_output)
+
+    @staticmethod
+    def _gradients(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         input, grid, weight = ctx.saved_tensors
         job = _Job(input, grid, weight, ctx.geometry, ctx.groups)
         n, _, height, width = job.grid.shape
@@ -148,8 +155,10 @@ class _Job:
 
 def _in_parallel[T](work: Callable[[slice], T], count: int) -> list[T]:
     """Results of `work` on slices of 0..count, one slice for each thread that torch may use."""
-    threads = min(torch.get_num_threads(), count)
-    if threads == 1:
+    with _pool_lock:
+        threads = min(torch.get_num_threads(), count)
+        workers = _workers(os.getpid()) if threads > 1 else None
+    if workers is None:
         return [work(slice(0, count))]
     inference = torch.is_inference_mode_enabled()  # a property of threads; tensors of one can't mix
 
@@ -158,7 +167,11 @@ def _in_parallel[T](work: Callable[[slice], T], count: int) -> list[T]:
             return work(part)
 
     bounds = [count * i // threads for i in range(threads + 1)]
-    return list(_workers(os.getpid()).map(in_mode, (slice(a, b) for a, b in pairwise(bounds))))
+    return list(workers.map(in_mode, (slice(a, b) for a, b in pairwise(bounds))))
+
+
+_pool_lock = Lock()
+"""While the pool starts, new threads would take over its setting of one thread."""
 
 
 @cache
@@ -178,8 +191,8 @@ def _workers(process_id: int) -> ThreadPoolExecutor:
     return workers
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _positions(grid, dy, dx, regular, row, size, whole, fraction):  # type: ignore[no-untyped-def]
+@fast_jit
+def _positions(grid, dy, dx, regular, row, size, whole, fraction):
     """Where the taps of one output line read: grid (4, Wout) of sin, cos, stretch, rescale.
 
     Fills whole (3, K, Wout) with row and column of the upper left of the four pixels, and with its
@@ -209,8 +222,8 @@ def _positions(grid, dy, dx, regular, row, size, whole, fraction):  # type: igno
             down[column], right[column] = y - whole_y, x - whole_x
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _sample(inputs, grids, dy, dx, regular, first_line, out):  # type: ignore[no-untyped-def]
+@fast_jit
+def _sample(inputs, grids, dy, dx, regular, first_line, out):
     """Read inputs (N, H, W, C) at the taps of some lines of grids (N, 4, Hout, Wout).
 
     Fills out (lines, Wout, K, C), whose line 0 is `first_line` counted through all pictures.
@@ -227,8 +240,8 @@ def _sample(inputs, grids, dy, dx, regular, first_line, out):  # type: ignore[no
         _sample_border(input, whole, fraction, out[line])
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _sample_inside(input, whole, fraction, out):  # type: ignore[no-untyped-def]
+@fast_jit
+def _sample_inside(input, whole, fraction, out):
     """Samples of one line, right where all four pixels are inside: a loop without a branch."""
     _, width, channels = input.shape
     columns, taps, _ = out.shape
@@ -250,8 +263,8 @@ def _sample_inside(input, whole, fraction, out):  # type: ignore[no-untyped-def]
                 )
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _sample_border(input, whole, fraction, out):  # type: ignore[no-untyped-def]
+@fast_jit
+def _sample_border(input, whole, fraction, out):
     """The samples of one line again where a pixel is outside, and counts as zero."""
     height, width, channels = input.shape
     columns, taps, _ = out.shape
@@ -271,8 +284,8 @@ def _sample_border(input, whole, fraction, out):  # type: ignore[no-untyped-def]
                             target[i] += wy * wx * input[r, q, i]
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _scatter(inputs, grids, dy, dx, regular, first_line, grad, grad_inputs, grad_grids):  # type: ignore[no-untyped-def]
+@fast_jit
+def _scatter(inputs, grids, dy, dx, regular, first_line, grad, grad_inputs, grad_grids):
     """Backward of `_sample`: adds grad (lines, Wout, K, C) to grad_inputs, writes into grad_grids."""
     _, height, width, channels = inputs.shape
     lines, columns, taps, _ = grad.shape

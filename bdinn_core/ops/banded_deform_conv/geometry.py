@@ -1,10 +1,29 @@
 """Shape arithmetic that the backends share: where a kernel's taps and its outputs lie."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 
 import torch
 
-__all__ = ["Geometry"]
+from ...errors import FormatError
+
+__all__ = ["Geometry", "pair"]
+
+
+def pair(name: str, value: int | Sequence[int], low: int) -> tuple[int, int]:
+    """`value` as (vertical, horizontal).
+
+    Raises:
+        FormatError: it isn't a whole number >= `low`, or two of them.
+    """
+    try:
+        values = [index(v) for v in value] if isinstance(value, Sequence) else [index(value)] * 2
+    except TypeError:
+        values = []
+    if len(values) != 2 or min(values) < low:
+        raise FormatError(f"{name} must be a whole number or a pair of them, >= {low}, not {value!r}")
+    return values[0], values[1]
 
 
 @dataclass(frozen=True, kw_only=True)
