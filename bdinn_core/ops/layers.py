@@ -155,9 +155,7 @@ class BandedDeformConv2d(nn.Module):
         if layer.conv.bias is not None and "conv.bias" not in state_dict:
             raise ModelError("the reference layer's state has no bias: pass bias=False")
         if layer.rescale != ("conv_whole.weight" in state_dict):
-            raise ModelError(
-                f"the reference layer's state doesn't fit rescale={layer.rescale}: pass the other"
-            )
+            raise ModelError(f"the reference layer's state is of rescale={not layer.rescale}: pass that")
         try:
             state = {"conv.weight": state_dict["conv.weight"]}
             if layer.conv.bias is not None:

@@ -10,7 +10,7 @@ sample and torch's own threads that multiply makes the two pools wait for each o
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import pairwise
@@ -67,9 +67,11 @@ class _SampleAndMultiply(torch.autograd.Function):
         output = input.new_empty(n * height, width, weight.shape[0])
 
         def work(part: slice) -> None:
-            for lines in job.blocks(part):
+            blocks = job.blocks(part)
+            buffer = job.buffer(blocks)
+            for lines in blocks:
                 into = output[lines].view(-1, groups, weight.shape[0] // groups)
-                for group, columns in enumerate(job.sample(lines)):
+                for group, columns in enumerate(job.sample(lines, buffer)):
                     torch.mm(columns, job.matrix[group], out=into[:, group])
 
         _in_parallel(work, n * height)
@@ -91,9 +93,11 @@ class _SampleAndMultiply(torch.autograd.Function):
 
         def work(pictures: slice) -> torch.Tensor:  # whole pictures: lines of one write to the same pixels
             grad_matrix = torch.zeros_like(job.matrix)
-            for lines in job.blocks(slice(pictures.start * height, pictures.stop * height)):
+            blocks = job.blocks(slice(pictures.start * height, pictures.stop * height))
+            buffer = job.buffer(blocks)
+            for lines in blocks:
                 grad = grad_lines[lines].reshape(-1, ctx.groups, job.matrix.shape[2]).transpose(0, 1)
-                grad_matrix += job.sample(lines).transpose(1, 2) @ grad
+                grad_matrix += job.sample(lines, buffer).transpose(1, 2) @ grad
                 job.scatter(lines, grad @ job.matrix.transpose(1, 2), grad_input, grad_grid)
             return grad_matrix
 
@@ -123,7 +127,8 @@ class _Job:
             .reshape(groups, self.taps * channels, cout // groups)
         )
         dy, dx = geometry.taps(grid)
-        self._layout = dy.numpy(), dx.numpy(), np.array([*geometry.origin, *geometry.stride], np.float64)
+        regular = np.array([*geometry.origin, *geometry.stride], np.float64)
+        self._arrays = self.input.numpy(), self.grid.numpy(), dy.numpy(), dx.numpy(), regular
 
     def blocks(self, part: slice) -> list[slice]:
         """`part` cut into slices of lines whose samples take about `BLOCK_BYTES`."""
@@ -131,12 +136,15 @@ class _Job:
         size = max(1, BLOCK_BYTES // line_bytes)
         return [slice(start, min(start + size, part.stop)) for start in range(part.start, part.stop, size)]
 
-    def sample(self, lines: slice) -> torch.Tensor:
-        """Samples of a block of output lines as (groups, points, K * C / groups)."""
-        columns = self.input.new_empty(
-            lines.stop - lines.start, self.grid.shape[3], self.taps, self.input.shape[3]
-        )
-        _sample(self.input.numpy(), self.grid.numpy(), *self._layout, lines.start, columns.numpy())
+    def buffer(self, blocks: Sequence[slice]) -> torch.Tensor:
+        """Room for the samples of one block at a time, (lines, Wout, K, C)."""
+        lines = blocks[0].stop - blocks[0].start
+        return self.input.new_empty(lines, self.grid.shape[3], self.taps, self.input.shape[3])
+
+    def sample(self, lines: slice, buffer: torch.Tensor) -> torch.Tensor:
+        """Samples of a block of output lines as (groups, points, K * C / groups), in `buffer` if they can."""
+        columns = buffer[: lines.stop - lines.start]
+        _sample(*self._arrays, lines.start, columns.numpy())
         # (points, K, groups, C / groups): for one group this only renames the dimensions
         by_group = columns.view(-1, self.taps, self.groups, columns.shape[3] // self.groups).permute(
             2, 0, 1, 3
@@ -149,8 +157,7 @@ class _Job:
         """Add a block's gradient to `grad_input` and write its lines of `grad_grid`."""
         by_group = grad_columns.view(self.groups, grad_columns.shape[1], self.taps, -1).permute(1, 2, 0, 3)
         grad = by_group.reshape(lines.stop - lines.start, self.grid.shape[3], self.taps, -1).numpy()
-        gradients = grad, grad_input.numpy(), grad_grid.numpy()
-        _scatter(self.input.numpy(), self.grid.numpy(), *self._layout, lines.start, *gradients)
+        _scatter(*self._arrays, lines.start, grad, grad_input.numpy(), grad_grid.numpy())
 
 
 def _in_parallel[T](work: Callable[[slice], T], count: int) -> list[T]:
@@ -207,13 +214,20 @@ def _positions(grid, dy, dx, regular, row, size, whole, fraction):
     rest_y, rest_x = real(regular[0] - base_y), real(regular[1] - base_x)
     first_row, first_column = np.int32(base_y + row * regular[2]), np.int32(base_x)
     step = np.int32(regular[3])
+    # Per column, what one step down and one step right in the kernel's grid move the position by.
+    turned = np.empty((4, grid.shape[1]), grid.dtype)
+    down_y, down_x, right_y, right_x = turned[0], turned[1], turned[2], turned[3]
+    for column in range(grid.shape[1]):
+        sin, cos, rescale = grid[0, column], grid[1, column], grid[3, column]
+        stretched = rescale * grid[2, column]
+        down_y[column], down_x[column] = cos * stretched, -sin * stretched
+        right_y[column], right_x[column] = sin * rescale, cos * rescale
     for tap in range(dy.size):
         top, left, start = whole[0, tap], whole[1, tap], whole[2, tap]
         down, right = fraction[0, tap], fraction[1, tap]
         for column in range(grid.shape[1]):
-            along, across = grid[3, column] * grid[2, column] * dy[tap], grid[3, column] * dx[tap]
-            y = rest_y + grid[1, column] * along + grid[0, column] * across
-            x = rest_x - grid[0, column] * along + grid[1, column] * across
+            y = rest_y + down_y[column] * dy[tap] + right_y[column] * dx[tap]
+            x = rest_x + down_x[column] * dy[tap] + right_x[column] * dx[tap]
             whole_y, whole_x = np.floor(y), np.floor(x)
             r = first_row + np.int32(whole_y)
             q = first_column + np.int32(column) * step + np.int32(whole_x)
@@ -269,11 +283,14 @@ def _sample_border(input, whole, fraction, out):
     height, width, channels = input.shape
     columns, taps, _ = out.shape
     one = input.dtype.type(1)
+    inner_height, inner_width = np.uint32(height - 1), np.uint32(width - 1)
     for tap in range(taps):
+        rows, places = whole[0, tap], whole[1, tap]
         for column in range(columns):
-            top, left = np.int64(whole[0, tap, column]), np.int64(whole[1, tap, column])
-            if 0 <= top < height - 1 and 0 <= left < width - 1:
+            # One comparison a coordinate: as unsigned numbers, negative ones are large.
+            if np.uint32(rows[column]) < inner_height and np.uint32(places[column]) < inner_width:
                 continue
+            top, left = np.int64(rows[column]), np.int64(places[column])
             fy, fx = fraction[0, tap, column], fraction[1, tap, column]
             target = out[column, tap]
             target[:] = 0
