@@ -32,7 +32,8 @@ __all__ = ["main"]
 # decoder and an encoder that costs most of the machine (8.6 s a 1080p plane against 1.8 s, 2 cores).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-EXIT_INPUT, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+EXIT_INPUT, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 130, 128
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class _Parsed(click.ParamType):
@@ -159,11 +160,11 @@ def _run(**values: Any) -> None:
 
 
 class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that everything opened is closed."""
+    """SIGTERM or SIGHUP, as an exception with its number, so that everything opened is closed."""
 
 
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    raise _Terminated
+def _terminate(number: int, _frame: object) -> NoReturn:
+    raise _Terminated(number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,9 +174,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; `None` takes the process's.
 
     Returns:
-        The exit code: 0 done, 1 bad input or output, 2 wrong usage, 130 Ctrl-C, 143 terminated.
+        The exit code: 0 done, 1 bad input or output, 2 wrong usage, 130 Ctrl-C, 143 terminated,
+        129 hung up.
     """
-    before = signal.signal(signal.SIGTERM, _terminate)
+    if sys.stderr is None:  # closed by the caller: print would turn to standard output
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process runs
+    # What's ignored, as by nohup, stays ignored.
+    ending = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _terminate) for number in ending}
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         with _command().make_context("bdinn-video", list(arguments)) as context:
@@ -191,8 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), EXIT_INPUT)
     except KeyboardInterrupt:
         return _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
-    except _Terminated:
-        return _fail("terminated; nothing was written", EXIT_TERMINATED)
+    except _Terminated as ended:
+        return _fail("terminated; nothing was written", EXIT_SIGNAL + ended.args[0])
     except MemoryError:
         return _fail("out of memory; try a smaller --tile-size", EXIT_INPUT)
     except Exception as error:
@@ -200,7 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{Path(place.filename).name}:{place.lineno}"
         return _fail(f"unexpected {type(error).__name__} at {where}: {error}; please report it", EXIT_INPUT)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _fail(message: str, code: int) -> int:

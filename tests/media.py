@@ -113,7 +113,7 @@ def make(path: Path, clip: Clip | None = None, **changes: Any) -> Path:
             [
                 {"id": i, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
                 for i, (a, b, title) in enumerate(clip.chapters, 1)
-            ]  # type: ignore[arg-type]
+            ]
         )
         output.metadata.update(clip.metadata)
         if isinstance(texts, SubtitleStream):

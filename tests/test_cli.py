@@ -21,8 +21,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def bdinn_video(*arguments: object, **settings: object) -> "subprocess.CompletedProcess[bytes]":
-    command = [sys.executable, "-m", "bdinn_core.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=120, **settings)  # type: ignore[call-overload]
+    command = [sys.executable, "-m", "bdinn_core", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=120, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -217,8 +217,7 @@ def test_a_disk_that_is_full_leaves_nothing(tmp_path, model, name):
     result = bdinn_video(*arguments, preexec_fn=_limit_files)
     assert (result.returncode, result.stdout) == (1, b"")
     assert re.fullmatch(
-        rb"Error: .* can't be (written on|completed) \(file too large\)\n",
-        result.stderr.lower().replace(b"error", b"Error", 1),
+        rb"Error: .* can't be (written on|completed) \(file too large\)\n", result.stderr, re.IGNORECASE
     )
     assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
 
@@ -236,13 +235,33 @@ def test_a_stopped_job_leaves_nothing(tmp_path, sent, code, model):
         process.stdin.write(_y4m(3))
         process.stdin.flush()
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".out*")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob(".*.part*")) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not (tmp_path / "out.mkv").exists()
         process.send_signal(sent)
         assert process.wait(30) == code
         assert re.fullmatch(rb"Error: \w+; nothing was written\n", process.stderr.read())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX's pipes and signals")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), ("SIGHUP", 129)])
+def test_a_job_stopped_while_a_named_pipe_is_silent(tmp_path, sent, code, model):
+    os.mkfifo(tmp_path / "in")
+    command = [sys.executable, "-m", "bdinn_core", str(tmp_path / "in"), str(tmp_path / "out.mkv")]
+    with subprocess.Popen([*command, "--model", model], stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
+        with open(tmp_path / "in", "wb"):  # returns when the job opens it too
+            process.send_signal(getattr(signal, sent) if isinstance(sent, str) else sent)
+            assert process.wait(30) == code
+        assert process.stderr is not None
+        assert re.fullmatch(rb"Error: \w+; nothing was written\n", process.stderr.read())
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX's descriptors")
+def test_messages_never_go_to_standard_output(tmp_path):
+    result = bdinn_video(tmp_path / "missing", "-", preexec_fn=lambda: os.close(2))
+    assert (result.returncode, result.stdout) == (1, b"")
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,9 @@ def test_odd_sizes_without_subsampling_are_fine(size):
         ({"pix_fmt": "nosuch"}, "nosuch"),
         ({"pix_fmt": "yuv444p"}, "hasn't the source's planes"),
         ({"pix_fmt": "yuv420p", "output_depth": 10}, "contradicts"),
+        ({"crf": 20.0, "encoder_options": [("qp", "3")]}, "crf 20 contradicts the encoder option qp"),
+        ({"codec": "libsvtav1", "crf": 0.0}, r"crf must be a whole number 1\.\.63 for libsvtav1, not 0"),
+        ({"codec": "libsvtav1", "crf": 20.5}, "not 20.5"),
         ({"crf": 70.0}, "crf must be 0..51 for libx265, not 70"),
         ({"codec": "ffv1", "crf": 3.0}, "ffv1 has no crf"),
         ({"codec": "ffv1", "preset": "slow"}, "ffv1 has no preset"),
@@ -119,6 +122,16 @@ def test_defaults_of_the_encoders():
     assert plan_encoding("libx264", info()).options == {"crf": "16", "preset": "medium"}
     assert plan_encoding("libvpx-vp9", info()).options == {"b": "0", "crf": "16"}
     assert plan_encoding("ffv1", info()).options == {}
+
+
+@pytest.mark.parametrize("extra", [("qp", "3"), ("b", "500k"), ("x265-params", "aq-mode=1:bitrate=500")])
+def test_another_rate_control_takes_the_place_of_crf(extra):
+    assert "crf" not in plan_encoding("libx265", info(), encoder_options=[extra]).options
+
+
+def test_a_depth_asked_for_is_looked_for_elsewhere():
+    with pytest.raises(OutputError, match=r"not 9; codecs that can: ffv1$"):
+        plan_encoding("libx265", info(), output_depth=9)
 
 
 def test_encoder_options_go_where_they_are_known():

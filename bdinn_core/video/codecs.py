@@ -18,7 +18,7 @@ from ..errors import FormatError, OptionError, OutputError
 from .formats import PixelFormat
 from .probe import VideoInfo
 
-__all__ = ["Encoding", "choose_pixel", "keeps_aspect", "plan_encoding"]
+__all__ = ["Encoding", "choose_pixel", "keeps_aspect", "keeps_location", "plan_encoding"]
 
 DEFAULT_CRF = 16
 DEFAULT_DEPTH = 10
@@ -37,7 +37,10 @@ class _Rules:
     """Options set always."""
     preset: str | None = None
     """Preset where the user names none."""
+    min_crf: float = 0
     max_crf: float = 63
+    whole_crf: bool = False
+    """Cuts off a crf's decimals."""
     even_chroma: bool = False
     """Refuses a width or height that subsampling doesn't divide."""
     min_side: int = 1
@@ -46,7 +49,9 @@ class _Rules:
     alpha: bool = True
     """False: lists formats with alpha, but fails on them."""
     keeps_aspect: bool = True
-    """Whether the stream itself holds the sample aspect ratio, for containers that can't."""
+    """Whether the stream itself says the sample aspect ratio, where the container doesn't."""
+    locations: range | tuple[int, ...] = ()
+    """Chroma locations, as FFmpeg numbers them, that the stream itself can say."""
 
 
 _RULES = {
@@ -60,15 +65,31 @@ _RULES = {
         min_side=16,
         min_side_deep=64,
         alpha=False,
+        locations=range(1, 7),
     ),
-    "libx264": _Rules(params="x264-params", preset="medium", max_crf=51, even_chroma=True),
-    "libsvtav1": _Rules(params="svtav1-params", preset="6", min_side=2, min_side_deep=2, keeps_aspect=False),
+    "libx264": _Rules(
+        params="x264-params", preset="medium", max_crf=51, even_chroma=True, locations=range(1, 7)
+    ),
+    # To SVT-AV1's wrapper a crf of 0 means that none is given.
+    "libsvtav1": _Rules(
+        params="svtav1-params",
+        preset="6",
+        min_crf=1,
+        whole_crf=True,
+        min_side=2,
+        min_side_deep=2,
+        keeps_aspect=False,
+        locations=(1, 3),
+    ),
     # Without a bitrate of 0 libvpx takes crf as a mere limit.
-    "libvpx-vp9": _Rules(fixed={"b": "0"}, keeps_aspect=False),
+    "libvpx-vp9": _Rules(fixed={"b": "0"}, whole_crf=True, keeps_aspect=False),
     "prores_ks": _Rules(even_chroma=True, keeps_aspect=False),
-    "ffv1": _Rules(),
+    # It says the ratio in every frame, but FFmpeg's readers of Matroska don't find it there.
+    "ffv1": _Rules(keeps_aspect=False),
 }
 _OTHERS = _Rules(keeps_aspect=False)
+_RATE_CONTROL = {"b", "bitrate", "crf", "lossless", "qp", "rc", "tbr"}
+"""Options, of FFmpeg or a library, that decide how good the picture is: no default beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +124,11 @@ def _find_encoder(name: str) -> str:
 def keeps_aspect(codec: str) -> bool:
     """Whether the stream that `codec` makes says how wide a pixel is, without the container's help."""
     return _RULES.get(codec, _OTHERS).keeps_aspect
+
+
+def keeps_location(codec: str, location: int) -> bool:
+    """Whether the stream that `codec` makes says where chroma samples lie, without the container's help."""
+    return location in _RULES.get(codec, _OTHERS).locations
 
 
 @cache
@@ -157,12 +183,12 @@ def _obstacle(codec: str, pixel: PixelFormat, width: int, height: int) -> str | 
     return None
 
 
-def _takers(source: PixelFormat, width: int, height: int) -> list[str]:
-    """Encoders that take such pictures."""
+def _takers(pix_fmt: str, output_depth: int, info: VideoInfo) -> list[str]:
+    """Encoders that take such pictures in the format asked for."""
     found = []
     for codec in _RULES:
-        pixel = _default_pixel(_pix_fmts(codec), source)
-        if pixel is not None and _obstacle(codec, pixel, width, height) is None:
+        pixel = choose_pixel(pix_fmt, output_depth, info.pixel, _pix_fmts(codec))
+        if pixel is not None and _obstacle(codec, pixel, info.width, info.height) is None:
             found.append(codec)
     return found
 
@@ -210,8 +236,7 @@ def plan_encoding(
     pixel = choose_pixel(pix_fmt, output_depth, source, _pix_fmts(codec)) or source
     obstacle = _obstacle(codec, pixel, info.width, info.height)
     if obstacle is not None:
-        wanted = source if (pix_fmt, output_depth) == ("auto", -1) else pixel
-        others = ", ".join(_takers(wanted, info.width, info.height)) or "none known"
+        others = ", ".join(_takers(pix_fmt, output_depth, info)) or "none known"
         raise OutputError(f"{codec} can't encode this picture: {obstacle}; codecs that can: {others}")
     names = {f.name for f in Codec(codec, "w").video_formats or [] if not f.name.startswith("yuvj")}
     return Encoding(
@@ -222,6 +247,21 @@ def plan_encoding(
     )
 
 
+def _rate_control(rules: _Rules, extra: Sequence[tuple[str, str]]) -> str | None:
+    """The encoder option of the user's that rules how many bits are spent; `None` if there's none."""
+    keys: list[str] = []
+    for key, value in extra:
+        keys += [part.partition("=")[0] for part in value.split(":")] if key == rules.params else [key]
+    return next((key for key in keys if key in _RATE_CONTROL), None)
+
+
+def _check_crf(codec: str, crf: float) -> None:
+    rules = _RULES.get(codec, _OTHERS)
+    if not rules.min_crf <= crf <= rules.max_crf or (rules.whole_crf and crf != int(crf)):
+        whole = "a whole number " if rules.whole_crf else ""
+        raise OptionError(f"crf must be {whole}{rules.min_crf:g}..{rules.max_crf:g} for {codec}, not {crf:g}")
+
+
 def _options(
     codec: str, crf: float | None, preset: str | None, extra: Sequence[tuple[str, str]]
 ) -> dict[str, str]:
@@ -230,13 +270,17 @@ def _options(
     known = CodecContext.create(codec, "w").supported_options
     names = {option.name for option in known.private}
     options = dict(rules.fixed)
-    for name, value, default in (("crf", crf, DEFAULT_CRF), ("preset", preset, rules.preset)):
+    rival = _rate_control(rules, extra)
+    if crf is not None and rival is not None:
+        raise OptionError(f"crf {crf:g} contradicts the encoder option {rival}; give only one of them")
+    default_crf = DEFAULT_CRF if rival is None else None
+    for name, value, default in (("crf", crf, default_crf), ("preset", preset, rules.preset)):
         if value is not None and name not in names:
             raise OptionError(f"{codec} has no {name}; leave {name} out, or choose another codec")
         if name in names and (value if value is not None else default) is not None:
             options[name] = f"{default if value is None else value}"
-    if crf is not None and not 0 <= crf <= rules.max_crf:
-        raise OptionError(f"crf must be 0..{rules.max_crf:g} for {codec}, not {crf:g}")
+    if crf is not None:
+        _check_crf(codec, crf)
     ours = OptionFlags.ENCODING_PARAM | OptionFlags.VIDEO_PARAM
     names |= {option.name for option in known.generic if option.flags & ours == ours}
     params = [rules.fixed_params] if rules.fixed_params else []

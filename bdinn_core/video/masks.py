@@ -1,11 +1,12 @@
 """The mask of a job: a grey picture for all frames, or a clip with one for each."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, OptionError
 from ..planes import Frame
 from .probe import VideoInfo
 from .reader import Picture, Source
@@ -21,6 +22,15 @@ def _share(frame: Frame) -> np.ndarray:
     return np.clip(sum(levels) / len(levels), 0, 1)
 
 
+@contextmanager
+def _named_mask() -> Iterator[None]:
+    """Says of errors that it's the mask's file they are about."""
+    try:
+        yield
+    except (InputError, OptionError) as error:
+        raise type(error)(f"mask: {error}") from error
+
+
 class MaskClip:
     """Masks read picture by picture, in step with the source."""
 
@@ -34,9 +44,10 @@ class MaskClip:
         Raises:
             InputError: if the clip has ended.
         """
-        for item in self._items:
-            if isinstance(item, Picture):
-                return _share(item.frame)
+        with _named_mask():
+            for item in self._items:
+                if isinstance(item, Picture):
+                    return _share(item.frame)
         raise InputError(f"mask {self._source.name} ends before frame {number} of the source")
 
     def close(self) -> None:
@@ -58,15 +69,18 @@ def open_mask(
     Raises:
         InputError: if it can't be read or has another size.
     """
-    still = Source(name)
+    with _named_mask():
+        still = Source(name)
     try:
         if (still.info.width, still.info.height) != (info.width, info.height):
             size = f"{still.info.width}x{still.info.height}"
             raise InputError(f"mask {name} is {size}, but the source is {info.width}x{info.height}")
         pictures: Iterator[Picture] = (item for item in still.items(set()) if isinstance(item, Picture))
-        first = next(pictures)
-        if next(pictures, None) is None:
-            return _share(first.frame)
+        with _named_mask():
+            first = next(pictures)
+            if next(pictures, None) is None:
+                return _share(first.frame)
     finally:
         still.close()
-    return MaskClip(Source(name, start, end))
+    with _named_mask():
+        return MaskClip(Source(name, start, end))

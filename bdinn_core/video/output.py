@@ -1,6 +1,8 @@
 """The result's file: checked first, written under a temporary name, in place only when complete."""
 
 import os
+import secrets
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -18,21 +20,30 @@ def check_output(job: VideoJob) -> None:
     """Refuses an output that can't be written or would destroy something.
 
     Raises:
-        OptionError: if its directory is missing, it is the source, or exists without `overwrite`.
+        OptionError: if its directory is missing, it is the source, no plain file, or exists without
+            `overwrite`.
+        OutputError: if the system won't have its name.
     """
     if job.output == STDIO:
         if os.isatty(1):
             raise OptionError("standard output is a terminal; pipe it, or name a file")
         return
     output = Path(job.output)
-    if not output.parent.is_dir():
-        raise OptionError(f"output directory {output.parent} doesn't exist")
-    if output.is_dir():
-        raise OptionError(f"output {output} is a directory; name a file")
-    for what in (job.source, job.mask):
-        if what and output.exists() and Path(what).exists() and output.samefile(what):
+    try:
+        if not output.parent.is_dir():
+            raise OptionError(f"output directory {output.parent} doesn't exist")
+        found = output.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"output {output} can't be written ({error.strerror})") from error
+    if not stat.S_ISREG(found.st_mode):
+        what = "a directory" if output.is_dir() else "no plain file"
+        raise OptionError(f"output {output} is {what}; name a file")
+    for name in (job.source, job.mask):
+        if name and os.path.exists(name) and output.samefile(name):
             raise OptionError(f"output {output} is the same file as the input; choose another name")
-    if output.exists() and not job.overwrite:
+    if not job.overwrite:
         raise OptionError(f"output {output} exists; add -y to replace it")
 
 
@@ -62,11 +73,11 @@ class Writer(Protocol):
 
 
 class PartFile:
-    """A file written beside `output` under a temporary name of the same extension."""
+    """A file written beside `output` under a temporary name, short and of the same extension."""
 
     def __init__(self, output: str) -> None:
         self._output = Path(output)
-        self.path = self._output.with_name(f".{self._output.stem}.{os.getpid()}.part{self._output.suffix}")
+        self.path = self._output.with_name(f".{secrets.token_hex(4)}.part{self._output.suffix}")
 
     def commit(self) -> None:
         """Gives the complete file its name, in one step.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from av.packet import Packet
 
+from ..errors import OptionError
 from ..options import DebandOptions
 from ..planes import Frame
 from .codecs import Encoding, plan_encoding
@@ -49,6 +50,7 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
     check_output(job)
     with ExitStack() as opened:
         source = opened.enter_context(closing(Source(job.source, job.start, job.end)))
+        _check_planes(options, source)
         encoding = _plan(job, source, options)
         mask = None if job.mask is None else open_mask(job.mask, source.info, job.start, job.end)
         if isinstance(mask, MaskClip):
@@ -58,7 +60,23 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
         progress.begin(source.estimated_frames)
         count = _run_stages(source, engine, mask, writer, progress)
         writer.finish()
+        expected = source.estimated_frames if source.tells_length else None
+    if expected is not None and count < 0.95 * expected - 1:
+        progress.warn(f"{source.name} ended after {count} of about {expected} frames; it may be damaged")
     return count
+
+
+def _check_planes(options: DebandOptions, source: Source) -> None:
+    """Refuses what needs planes that the source doesn't have."""
+    count = 1 if source.info.format.family == "gray" else 3
+    for name in ("strength", "grain"):
+        value = getattr(options, name)
+        if isinstance(value, tuple) and len(value) > count:
+            raise OptionError(
+                f"{name} {value} is for three planes, but {source.name} is grey; give one value"
+            )
+    if options.planes and min(options.planes) >= count:
+        raise OptionError(f"planes {options.planes} aren't in {source.name}, which is grey; it has plane 0")
 
 
 def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
@@ -78,6 +96,8 @@ def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
 def _open_writer(job: VideoJob, source: Source, encoding: Encoding, progress: Progress) -> Writer:
     if source.info.interlaced:
         progress.warn("the source is interlaced: it's debanded as whole frames, and its field order is lost")
+    if source.info.hdr:
+        progress.warn(f"HDR metadata ({', '.join(source.info.hdr)}) is lost; the colour tags are kept")
     if is_y4m(job.output):
         return Y4MWriter(job.output, source.info, encoding, progress.warn)
     return MediaWriter(job, source, encoding, progress.warn)

@@ -1,8 +1,10 @@
 """Opening a media file, and what its picture is, from the container and the first decoded frame."""
 
 import os
+import re
 from dataclasses import dataclass
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 
 import av
@@ -21,6 +23,16 @@ __all__ = ["STDIO", "VideoInfo", "describe", "find_video", "fraction", "open_inp
 STDIO = "-"
 """As a file name: y4m on standard input or output."""
 Y4M_MAGIC = b"YUV4MPEG2 "
+_Y4M_HEADER_MAX = 256
+_HDR = {
+    "MASTERING_DISPLAY_METADATA": "mastering display",
+    "CONTENT_LIGHT_LEVEL": "content light level",
+    "DYNAMIC_HDR_PLUS": "HDR10+",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid",
+    "DOVI_RPU_BUFFER": "Dolby Vision",
+    "DOVI_METADATA": "Dolby Vision",
+}
+"""FFmpeg's names of side data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +55,17 @@ class VideoInfo:
     interlaced: bool
     display_matrix: bytes | None
     """Rotation or flip a player applies: 9 little-endian 32-bit integers, as FFmpeg stores it."""
+    hdr: tuple[str, ...] = ()
+    """What the first frame says of high dynamic range beyond its tags, in words."""
 
 
-class _StandardInput:
-    """Standard input for FFmpeg to read, its first bytes read before: Ctrl-C works while they're awaited."""
+class _PipeInput:
+    """A pipe for FFmpeg to read, its first line read before: Ctrl-C works while it's awaited."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: int | str) -> None:
         # Unbuffered: a thread stuck in a buffered read would block the interpreter's exit.
-        self._raw = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - not ours to close
-        self.start = b""
-        while len(self.start) < len(Y4M_MAGIC) and (more := self._raw.read(len(Y4M_MAGIC) - len(self.start))):
-            self.start += more
+        self._raw = open(file, "rb", buffering=0, closefd=file != 0)  # noqa: SIM115 - closed with the process
+        self.start = _first_line(self._raw)
         self._held = self.start
 
     def read(self, size: int) -> bytes:
@@ -61,39 +73,59 @@ class _StandardInput:
         return held or self._raw.read(size)
 
 
+def _first_line(file: FileIO) -> bytes:
+    """The header if `file` is y4m, and no more bytes of anything else than tell that it isn't."""
+    line = b""
+    while Y4M_MAGIC.startswith(line[: len(Y4M_MAGIC)]) and len(line) < _Y4M_HEADER_MAX:
+        byte = file.read(1)
+        if not byte or byte == b"\n":
+            return line + (byte or b"")
+        line += byte
+    return line
+
+
 def reason(error: FFmpegError) -> str:
     """FFmpeg's own words for `error`, without its call."""
     return (error.strerror or str(error)).lower()
 
 
-def open_input(name: str) -> InputContainer:
+def open_input(name: str) -> tuple[InputContainer, bytes]:
     """Opens a media file, or y4m on standard input for `-`.
+
+    Returns:
+        The container, and its first bytes: the whole header where it's y4m.
 
     Raises:
         InputError: if it's missing, empty, a directory or not media; the message names it.
     """
+    shown = "standard input" if name == STDIO else name
     try:
         if name == STDIO:
             if os.isatty(0):
                 raise InputError("standard input is a terminal; pipe y4m into it")
-            pipe = _StandardInput()
-            if pipe.start != Y4M_MAGIC:
+            pipe = _PipeInput(0)
+            if not pipe.start.startswith(Y4M_MAGIC):
                 raise InputError(
                     "standard input isn't y4m; `vspipe -c y4m` and `ffmpeg -f yuv4mpegpipe` write it"
                 )
-            return av.open(pipe, "r", format="yuv4mpegpipe", buffer_size=1 << 20)
+            return av.open(pipe, "r", format="yuv4mpegpipe", buffer_size=1 << 20), pipe.start
         path = Path(name)
         if not path.exists():
             raise InputError(f"{name}: no such file")
         if path.is_dir():
             raise InputError(f"{name} is a directory, not a file")
+        if path.is_fifo():
+            pipe = _PipeInput(name)
+            return av.open(pipe, "r", buffer_size=1 << 20), pipe.start
         if path.is_file() and path.stat().st_size == 0:
             raise InputError(f"{name} is empty")
-        return av.open(f"file:{name}", "r")
+        with open(name, "rb", buffering=0) as file:
+            start = _first_line(file)
+        return av.open(f"file:{name}", "r"), start
     except FFmpegError as error:
-        raise InputError(f"{name} isn't media FFmpeg can read ({reason(error)})") from error
+        raise InputError(f"{shown} isn't media FFmpeg can read ({reason(error)})") from error
     except OSError as error:
-        raise InputError(f"{name} can't be read ({error.strerror})") from error
+        raise InputError(f"{shown} can't be read ({error.strerror})") from error
 
 
 def find_video(container: InputContainer, name: str) -> VideoStream:
@@ -130,8 +162,15 @@ def _rate(stream: VideoStream) -> Fraction:
     return average or Fraction(25)
 
 
-def describe(stream: VideoStream, frame: av.VideoFrame, name: str) -> VideoInfo:
-    """What the pictures of `stream` are, given its first frame.
+def _chroma_location(stream: VideoStream, frame: av.VideoFrame, start: bytes) -> int:
+    # FFmpeg takes a bare C420 for 420jpeg, though vspipe and others write it of any location.
+    if start.startswith(Y4M_MAGIC) and not re.search(rb" C420(jpeg|mpeg2|paldv)\b", start):
+        return 0
+    return frame.chroma_location or stream.codec_context.chroma_sample_location
+
+
+def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes = b"") -> VideoInfo:
+    """What the pictures of `stream` are, given its first frame and the first bytes of its file.
 
     The frame knows best; what it leaves unsaid comes from the stream.
 
@@ -146,7 +185,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str) -> VideoInfo:
         matrix=frame.colorspace if frame.colorspace != 2 else context.colorspace,
         primaries=frame.color_primaries if frame.color_primaries != 2 else context.color_primaries,
         transfer=frame.color_trc if frame.color_trc != 2 else context.color_trc,
-        chroma_location=frame.chroma_location or context.chroma_sample_location,
+        chroma_location=_chroma_location(stream, frame, start),
         sample_aspect_ratio=_known(stream.sample_aspect_ratio),
     )
     try:
@@ -166,4 +205,5 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str) -> VideoInfo:
         rate=_rate(stream),
         interlaced=frame.interlaced_frame,
         display_matrix=None if matrix is None else bytes(matrix),
+        hdr=tuple(dict.fromkeys(what for kind, what in _HDR.items() if frame.side_data.get(kind))),
     )

@@ -10,9 +10,10 @@ from typing import Any
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 
 from ..errors import InputError, OptionError
 from ..planes import Frame
@@ -23,6 +24,8 @@ __all__ = ["Picture", "Source"]
 
 SKEW_SECONDS = 10
 """How far behind the picture a file's sound may be stored."""
+SUBTITLE_SECONDS = 30
+"""How long before a cut a subtitle that is still shown there may have begun."""
 SEEK_MARGIN_SECONDS = 1
 """Containers seek by decoding time, which runs ahead of the time a picture is shown."""
 
@@ -41,13 +44,25 @@ class Picture:
     duration: int
     """For how many ticks, >= 1."""
     carrier: av.VideoFrame
-    """The decoded frame it came from: holds the side data that travels with a picture."""
+    """The decoded frame it came from. Its side data is handed to the encoder, few of which write any."""
 
 
 def _time(item: av.VideoFrame | Packet) -> Fraction:
     """When a frame is shown or a packet plays, in seconds of the file."""
     ticks = item.dts if item.pts is None else item.pts
     return (ticks or 0) * fraction(item.time_base)
+
+
+def _padding(stream: Stream) -> Fraction:
+    """Seconds that a player drops from the beginning of `stream`: what an audio decoder needs to warm up."""
+    if not isinstance(stream, AudioStream) or not stream.codec_context.sample_rate:
+        return Fraction(0)
+    return Fraction(stream.codec_context.initial_padding, stream.codec_context.sample_rate)
+
+
+def _place(packet: Packet) -> tuple[int, int | None]:
+    """The packet's stream and time, which tell it from others."""
+    return packet.stream_index, packet.pts
 
 
 class Source:
@@ -68,7 +83,7 @@ class Source:
 
     def __init__(self, name: str, start: Fraction | None = None, end: Fraction | None = None) -> None:
         self.name = "standard input" if name == STDIO else name
-        self.container = open_input(name)
+        self.container, start_bytes = open_input(name)
         self.video = find_video(self.container, self.name)
         self.video.thread_type = "AUTO"
         self.cut = start is not None or end is not None
@@ -79,7 +94,7 @@ class Source:
         first = self._hold_until(None)
         if first is None:
             raise InputError(f"{self.name}: no picture could be decoded; it may be damaged or encrypted")
-        self.info = describe(self.video, first, self.name)
+        self.info = describe(self.video, first, self.name, start_bytes)
         origin = _time(first)
         self._end = None if end is None else origin + end
         if start:
@@ -90,6 +105,12 @@ class Source:
         """Seconds to take off every time: a result starts at 0 if cut, and never before 0."""
         self.estimated_frames = self._estimate_frames(start or Fraction(0), end)
         """How many pictures there will be, going by the file's own data; `None` if it has none."""
+
+    @property
+    def tells_length(self) -> bool:
+        """Whether the file says how long its picture is, not just its longest stream."""
+        video = self.video
+        return bool(video.frames) or video.duration is not None or len(self.container.streams) == 1
 
     def close(self) -> None:
         """Closes the file."""
@@ -191,9 +212,9 @@ class Source:
 
     def _skip_to(self, moment: Fraction) -> av.VideoFrame | None:
         """Goes to the first picture at or after `moment`, by index where the file has one."""
-        target = moment - SEEK_MARGIN_SECONDS
+        texts = self._texts_before(moment)
         try:
-            self.container.seek(int(target / self.info.time_base), stream=self.video)
+            self._seek(moment - SEEK_MARGIN_SECONDS)
         except FFmpegError:
             pass  # a pipe: read up to there
         else:
@@ -201,7 +222,30 @@ class Source:
             self._items = self._decode()
             self._last_pts = None
         self._held.clear()
-        return self._hold_until(moment)
+        first = self._hold_until(moment)
+        rest = [i for i in self._held if not (isinstance(i, Packet) and _place(i) in texts)]
+        self._held = deque([*texts.values(), *rest])
+        return first
+
+    def _seek(self, moment: Fraction) -> None:
+        self.container.seek(int(moment / self.info.time_base), stream=self.video)
+
+    def _texts_before(self, moment: Fraction) -> dict[tuple[int, int | None], Packet]:
+        """Subtitles that began a good while before `moment`, by their place; some may still be shown."""
+        streams = self.container.streams.subtitles
+        if not streams:
+            return {}
+        texts: dict[tuple[int, int | None], Packet] = {}
+        try:
+            self._seek(moment - SUBTITLE_SECONDS)
+            for packet in self.container.demux(self.video, *streams):
+                if packet.size and _time(packet) >= moment:
+                    break
+                if packet.size and packet.stream is not self.video:
+                    texts[_place(packet)] = packet
+        except FFmpegError:
+            pass  # a pipe, or damage that reading the pictures will meet
+        return texts
 
     def _retime(self, packet: Packet) -> bool:
         """Moves a copied packet to the result's times; false if it isn't part of the result."""
@@ -216,7 +260,7 @@ class Source:
         if self.cut:
             if packet.stream.type == "subtitle":
                 self._trim(packet, shift)
-            if packet.pts < shift:
+            if packet.pts < shift - round(_padding(packet.stream) / tick):
                 return False
         packet.pts -= shift
         if packet.dts is not None:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 import av
 from av.container import OutputContainer
 from av.error import FFmpegError
+from av.format import Flags
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 from ..errors import OptionError, OutputError
-from .codecs import Encoding, keeps_aspect
+from .codecs import Encoding, keeps_aspect, keeps_location
 from .encoder_log import listen, rejections
 from .formats import Repacker, Tags, write_planes
 from .job import VideoJob
@@ -30,6 +31,9 @@ _STREAM_KEYS = re.compile(
 )
 """Stream metadata that counts the source's packets; the muxer writes its own."""
 _ASPECT_CONTAINERS = {"mp4", "mov", "ipod", "3gp"}
+_LOCATION_CONTAINERS = {"matroska", "webm"}
+_LEFT = 1
+"""The chroma location that players take for granted."""
 
 
 class MediaWriter:
@@ -151,12 +155,18 @@ class MediaWriter:
         _set_tags(video, info.tags, self._container.format.name)
         if info.display_matrix is not None:
             video.set_display_matrix(memoryview(info.display_matrix).cast("i").tolist())
-        aspect = info.tags.sample_aspect_ratio
-        kept = self._container.format.name in _ASPECT_CONTAINERS or keeps_aspect(encoding.codec)
-        if aspect not in (None, 1) and not kept:
-            self._warn(f"sample aspect ratio {aspect} is lost: {encoding.codec} has no place for it here")
+        self._warn_of_lost_tags()
         _describe(source, video)
         return video
+
+    def _warn_of_lost_tags(self) -> None:
+        tags, codec, container = self._info.tags, self._encoding.codec, self._container.format.name
+        aspect, location = tags.sample_aspect_ratio, tags.chroma_location
+        if aspect not in (None, 1) and not (container in _ASPECT_CONTAINERS or keeps_aspect(codec)):
+            self._warn(f"sample aspect ratio {aspect} is lost: {codec} has no place for it here")
+        sited = location not in (0, _LEFT) and self._info.pixel.subsampling != (0, 0)
+        if sited and not (container in _LOCATION_CONTAINERS or keeps_location(codec, location)):
+            self._warn(f"chroma location {location} is lost: {codec} has no place for it here")
 
     def _add_copy(self, source: Stream) -> None:
         """Adds a stream to be copied, or converted where the container wants another form."""
@@ -168,6 +178,9 @@ class MediaWriter:
             if "timecode" not in source.metadata and not (codec == "bin_data" and self._chapters):
                 self._warn(f"{what} is left out")
             return
+        covers = Disposition.attached_pic | Disposition.timed_thumbnails
+        if source.type == "video" and not source.disposition & covers:
+            self._warn(f"{what} is copied as it is: only the first video stream is debanded")
         if source.type == "attachment" and container != "matroska":
             self._warn(f"{what} is left out: {container} holds no attachments")
             return
@@ -251,9 +264,13 @@ class MediaWriter:
 
 def _open_output(part: PartFile, name: str) -> OutputContainer:
     try:
-        return av.open(f"file:{part.path}", "w")
+        container = av.open(f"file:{part.path}", "w")
     except ValueError as error:
         raise OptionError(f"output {name} has no container's extension; use .mkv, .mp4 or .mov") from error
+    if container.format.flags & Flags.no_file.value:
+        container.close()
+        raise OptionError(f"output {name} isn't one file but many; use .mkv, .mp4 or .mov")
+    return container
 
 
 def _set_tags(video: VideoStream, tags: Tags, container: str) -> None:

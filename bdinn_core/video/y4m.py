@@ -16,8 +16,8 @@ from .reader import Picture
 __all__ = ["Y4MWriter", "is_y4m", "plan_y4m"]
 
 _CHROMA = {(1, 1): "420", (1, 0): "422", (0, 0): "444"}
-_SITED_420 = {1: "420mpeg2", 3: "420paldv"}
-"""y4m's name of 8-bit 4:2:0 by FFmpeg's number of the chroma location; else `420jpeg`."""
+_SITED_420 = {1: "420mpeg2", 2: "420jpeg", 3: "420paldv"}
+"""y4m's name of 8-bit 4:2:0 by FFmpeg's number of the chroma location; else it's bare."""
 _DEPTHS = (8, 9, 10, 12, 14, 16)
 
 
@@ -41,14 +41,15 @@ _LAYOUTS = _layouts()
 
 
 def plan_y4m(job: VideoJob, info: VideoInfo, output_depth: int) -> Encoding:
-    """Decides the format; `codec` isn't used.
+    """Decides the format.
 
     Raises:
         OptionError: if options for an encoder are given.
         OutputError: if y4m has no such planes.
     """
-    if job.crf is not None or job.preset is not None or job.encoder_options:
-        raise OptionError("y4m isn't encoded: leave out crf, preset and encoder options")
+    named = job.codec != VideoJob.codec
+    if named or job.crf is not None or job.preset is not None or job.encoder_options:
+        raise OptionError("y4m isn't encoded: leave out codec, crf, preset and encoder options")
     pixel = choose_pixel(job.pix_fmt, output_depth, info.pixel, list(_LAYOUTS)) or info.pixel
     if pixel not in _LAYOUTS:
         raise OutputError(f"y4m has no {pixel.name}; write a file with --codec ffv1 instead")
@@ -59,7 +60,7 @@ def _header(info: VideoInfo, pixel: PixelFormat) -> str:
     tags: Tags = info.tags
     layout = _LAYOUTS[pixel]
     if layout == "420":
-        layout = _SITED_420.get(tags.chroma_location, "420jpeg")
+        layout = _SITED_420.get(tags.chroma_location, layout)
     aspect = tags.sample_aspect_ratio or Fraction(0)
     ratio = f"{aspect.numerator}:{aspect.denominator if aspect else 0}"
     color_range = {1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}.get(tags.range, "")
@@ -81,8 +82,15 @@ class Y4MWriter:
         self._part = None if output == STDIO else PartFile(output)
         # Not sys.stdout: its buffer would be flushed again at exit, into a pipe that may be closed.
         where = 1 if self._part is None else self._part.path
-        self._file = open(where, "wb", closefd=self._part is not None)  # noqa: SIM115 - closed by close()
-        self._write(_header(info, encoding.pixel).encode())
+        try:
+            self._file = open(where, "wb", closefd=self._part is not None)  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise OutputError(f"{output} can't be written ({error.strerror})") from error
+        try:
+            self._write(_header(info, encoding.pixel).encode())
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def streams(self) -> set[int]:
