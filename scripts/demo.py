@@ -94,7 +94,7 @@ def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     source, result, picture = out / "sample.mp4", out / "debanded.mkv", out / "before_after.png"
     write_sample(source)
-    command = [sys.executable, "-m", "bdinn_core.cli", source, result, "-y", "--crf", "12"]
+    command = [sys.executable, "-m", "bdinn_core", source, result, "-y", "--crf", "12"]
     code = subprocess.run(command, check=False).returncode
     if code:
         raise SystemExit(code)

@@ -173,6 +173,14 @@ def test_full_range_stays_full(run, tmp_path):
     assert np.abs(difference).mean() < 0.005
 
 
+@pytest.mark.parametrize(("codec", "name"), [("prores_ks", "o.mov"), ("ffv1", "o.mp4")])
+def test_full_range_that_would_read_back_as_limited_is_refused(run, tmp_path, codec, name):
+    source = make(tmp_path / "in.mkv", pix_fmt="yuv422p", width=96, height=64, tags={"color_range": 2})
+    with pytest.raises(OutputError, match="full range"):
+        run(source, tmp_path / name, codec=codec)
+    assert not list(tmp_path.glob("*o.*"))
+
+
 @pytest.mark.parametrize("name", ["o.mkv", "o.mp4"])
 @pytest.mark.parametrize("first", [5, 132])
 def test_a_start_after_0_stays(run, tmp_path, name, first):

@@ -32,6 +32,8 @@ _STREAM_KEYS = re.compile(
 """Stream metadata that counts the source's packets; the muxer writes its own."""
 _ASPECT_CONTAINERS = {"mp4", "mov", "ipod", "3gp"}
 _LOCATION_CONTAINERS = {"matroska", "webm"}
+_FULL = 2
+"""Full range, as FFmpeg numbers it."""
 _LEFT = 1
 """The chroma location that players take for granted."""
 
@@ -155,9 +157,21 @@ class MediaWriter:
         _set_tags(video, info.tags, self._container.format.name)
         if info.display_matrix is not None:
             video.set_display_matrix(memoryview(info.display_matrix).cast("i").tolist())
+        self._refuse_lost_range()
         self._warn_of_lost_tags()
         _describe(source, video)
         return video
+
+    def _refuse_lost_range(self) -> None:
+        """Full range that reads back as limited would be shown with the wrong contrast."""
+        tags, codec, container = self._info.tags, self._encoding.codec, self._container.format.name
+        # The MP4 box that says so is only written with all tags; ProRes itself is always limited.
+        untagged = container in ("mp4", "mov") and 2 in (tags.matrix, tags.primaries, tags.transfer)
+        if tags.range == _FULL and (codec == "prores_ks" or (codec == "ffv1" and untagged)):
+            raise OutputError(
+                f"{self._name}: {codec} in {container} can't say that the picture has full range; "
+                "choose another --codec, or ffv1 in .mkv"
+            )
 
     def _warn_of_lost_tags(self) -> None:
         tags, codec, container = self._info.tags, self._encoding.codec, self._container.format.name
