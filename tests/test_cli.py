@@ -190,7 +190,7 @@ def test_what_is_not_y4m_on_standard_input_is_refused():
 
 def test_a_reader_that_goes_away_ends_the_job(tmp_path, model):
     source = make(tmp_path / "in.mkv", times=range(200))
-    command = [sys.executable, "-m", "bdinn_core.cli", str(source), "-", "--strength", "0", "--model", model]
+    command = [sys.executable, "-m", "bdinn_core", str(source), "-", "--strength", "0", "--model", model]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
     ) as process:
@@ -225,7 +225,7 @@ def test_a_disk_that_is_full_leaves_nothing(tmp_path, model, name):
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_job_leaves_nothing(tmp_path, sent, code, model):
     # A pipe that falls silent after a few pictures: the job can't be done before the signal comes.
-    command = [sys.executable, "-m", "bdinn_core.cli", "-", str(tmp_path / "out.mkv")]
+    command = [sys.executable, "-m", "bdinn_core", "-", str(tmp_path / "out.mkv")]
     command += ["--codec", "ffv1", "--strength", "0", "--model", model]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
