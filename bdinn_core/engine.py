@@ -57,7 +57,7 @@ class Debander:
 
     @property
     def batch_size(self) -> int:
-        """Tiles a network call."""
+        """Planes or tiles a network call."""
         return self.options.batch or (1 if self.device.type == "cpu" else 4)
 
     def output_format(self, source: FrameFormat) -> FrameFormat:
@@ -98,10 +98,10 @@ class Debander:
             For every frame and plane the float32 result (H, W), in the frame's own values, or `None`
             where the options leave the plane untouched.
         """
-        changes = self._network_changes(frames)
         weights = [None] * len(frames) if masks is None else masks
         if len(weights) != len(frames):
             raise FormatError(f"there must be a mask for each of {len(frames)} frames, not {len(weights)}")
+        changes = self._network_changes(frames)
         return [
             [
                 self._restore_plane(frame, p, first_number + i, changes.get((i, p)), weights[i])
@@ -184,8 +184,9 @@ class Debander:
         reduction = 2**self._model.fine_scales
         tiles = plan.cut(plane)
         averages = self._in_batches(self._model.encode_fine, tiles)
-        coarse = self._model.restore_coarse(plan.reduced(reduction).blend(averages))
-        low = plan.reduced(reduction).cut(coarse.low)
+        reduced = plan.reduced(reduction)
+        coarse = self._model.restore_coarse(reduced.blend(averages))
+        low = reduced.cut(coarse.low)
         context = plan.reduced(2 * reduction).cut(coarse.context)
         return plan.blend(self._in_batches(self._restore_fine, tiles, low, context))
 

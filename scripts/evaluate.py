@@ -15,10 +15,10 @@ import torch
 from lab.degrade import Coding, Planes, code, round_to_codes
 from lab.holdout import Scene, held_out_scenes
 from lab.metrics import cambi, psnr, smooth_mask
+from lab.pictures import pictures_option
 
 from bdinn_core import Debander, DebandOptions, Frame, FrameFormat
 
-PICTURES = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
 SMOOTH_GAIN_QUANTISED_DB = 6.0
 SMOOTH_GAIN_CODED_DB = 4.0
 DETAIL_LOSS_DB = 0.2
@@ -178,13 +178,7 @@ def write_record(rows: list[Row], path: Path) -> None:
 
 @click.command()
 @click.option("--model", default="fast", show_default=True, help="fast, quality or a .safetensors file.")
-@click.option(
-    "--pictures",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=PICTURES,
-    show_default=True,
-    help="Folder of pictures with their INDEX.tsv; skipped if it doesn't exist.",
-)
+@pictures_option
 @click.option(
     "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="PyTorch's threads."
 )

@@ -20,13 +20,12 @@ import numpy as np
 import torch
 from lab.loss import LossWeights, restoration_loss
 from lab.pairs import PairPool, load_pictures
+from lab.pictures import pictures_option
 from lab.validation import Score, make_validation_set, score
 from torch.optim.swa_utils import AveragedModel
 
 from bdinn_core.checkpoint import save_model
 from bdinn_core.network import BDINN, CONFIGS
-
-PICTURES = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,13 +218,7 @@ class Run:
 @click.option(
     "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="PyTorch's threads."
 )
-@click.option(
-    "--pictures",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=PICTURES,
-    show_default=True,
-    help="Folder of pictures with their INDEX.tsv; skipped if it doesn't exist.",
-)
+@pictures_option
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for results."
 )

@@ -4,9 +4,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import click
 import numpy as np
 
-__all__ = ["HELD_OUT", "Picture", "is_posterised", "list_pictures", "load_picture", "rgb_to_planes"]
+__all__ = [
+    "HELD_OUT",
+    "Picture",
+    "is_posterised",
+    "list_pictures",
+    "load_picture",
+    "pictures_option",
+    "rgb_to_planes",
+]
+
+pictures_option = click.option(
+    "--pictures",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(__file__).resolve().parents[3] / "shared" / "data" / "train",
+    show_default=True,
+    help="Folder of pictures with their INDEX.tsv; skipped if it doesn't exist.",
+)
+"""The option of every command that takes pictures."""
 
 HELD_OUT = {
     "BuddiesOfBudgie_budgie_backgrounds_dragonfly_on_lavender.png": "dragonfly",
