@@ -11,18 +11,16 @@ import re
 import signal
 import sys
 import textwrap
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from .console import Console
-from .errors import BdinnError, OptionError
+from .errors import BdinnError, OptionError, unexpected
 from .options import DITHERS, DebandOptions
 from .video import VideoJob, run_job
 
@@ -202,9 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("out of memory; try a smaller --tile-size", EXIT_INPUT)
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}:{place.lineno}"
-        return _fail(f"unexpected {type(error).__name__} at {where}: {error}; please report it", EXIT_INPUT)
+        return _fail(unexpected(error), EXIT_INPUT)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

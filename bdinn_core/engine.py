@@ -45,7 +45,7 @@ class Debander:
         self.options = options or DebandOptions()
         self.device = _find_device(self.options.device)
         if self.options.fp16 and self.device.type == "cpu":
-            raise OptionError("fp16 needs a GPU: leave it out, or choose a cuda device")
+            raise OptionError(f"fp16 {self.options.fp16} needs a GPU, and the device is a CPU: leave it out")
         self._half = self.device.type == "cuda" if self.options.fp16 is None else self.options.fp16
         self._model = _shared_model(str(self.options.model), self.device)
         if 2**self._model.config.levels > TILE_GRID:
@@ -150,21 +150,25 @@ class Debander:
 
     def _network_changes(self, frames: Sequence[Frame]) -> dict[tuple[int, int], torch.Tensor]:
         """What the network would change, in 8-bit steps, by (frame, plane), where anything may change."""
-        planes: dict[tuple[int, int], torch.Tensor] = {}  # (1, 1, H, W), in units of `step`
+        fields: dict[tuple[int, int, int], torch.Tensor] = {}  # (1, 1, H, W), in units of `step`
+        changes: dict[tuple[int, int], torch.Tensor] = {}
         for i, frame in enumerate(frames):
             for p, plane in enumerate(frame.planes):
                 strength = self._per_plane("strength", self.options.strength, frame, p)
                 if self._chosen(p) and strength and self.options.limit:
                     steps = self._upload(plane) * (frame.format.steps_per_value(p) / self._step)
-                    planes[i, p] = torch.nan_to_num(steps).clamp(-LARGEST, LARGEST)[None, None]
-        changes: dict[tuple[int, int], torch.Tensor] = {}
-        shapes = dict.fromkeys(plane.shape for plane in planes.values())
+                    steps = torch.nan_to_num(steps).clamp(-LARGEST, LARGEST)
+                    changes[i, p] = torch.empty_like(steps)
+                    for f, lines in enumerate(_fields(steps, frame)):
+                        fields[i, p, f] = lines[None, None]
+        shapes = dict.fromkeys(field.shape for field in fields.values())
         with self._precision():
             for shape in shapes:
-                same = {key: plane for key, plane in planes.items() if plane.shape == shape}
+                same = {key: field for key, field in fields.items() if field.shape == shape}
                 restored = self._restore_planes(torch.cat(list(same.values())))
-                for key, result in zip(same, restored, strict=True):
-                    changes[key] = (result - same[key])[0, 0] * self._step
+                for (i, p, f), result in zip(same, restored, strict=True):
+                    change = (result - same[i, p, f])[0, 0] * self._step
+                    _fields(changes[i, p], frames[i])[f].copy_(change)
         return changes
 
     def _restore_planes(self, planes: torch.Tensor) -> list[torch.Tensor]:
@@ -252,6 +256,15 @@ class Debander:
                 f"{name} {tuple(value)} has {len(value)} values; a {frame.format.family} frame has 1 plane"
             )
         return value[plane]
+
+
+def _fields(plane: torch.Tensor, frame: Frame) -> list[torch.Tensor]:
+    """Views of the plane's fields, each to be restored by itself; of the plane if it's progressive.
+
+    The lines of an interlaced plane show two moments by turns. Where anything moves, an edge of a band
+    is a comb in the frame, but a plain edge in each field.
+    """
+    return [plane[0::2], plane[1::2]] if frame.interlaced and len(plane) > 1 else [plane]
 
 
 _models: WeakValueDictionary[tuple[str, torch.device], BDINN] = WeakValueDictionary()

@@ -13,6 +13,9 @@ Every message names the offending value and what to do. Fronts translate: the co
 the message in one line, VapourSynth raises `vs.Error("Deband: ...")`.
 """
 
+import traceback
+from pathlib import Path
+
 __all__ = [
     "BdinnError",
     "FormatError",
@@ -22,6 +25,7 @@ __all__ = [
     "ModelNotShipped",
     "OptionError",
     "OutputError",
+    "unexpected",
 ]
 
 
@@ -55,3 +59,11 @@ class InputError(MediaError):
 
 class OutputError(MediaError):
     """A media file can't be written, or its codec or container can't hold what the source has."""
+
+
+def unexpected(error: Exception) -> str:
+    """One line about a failure that nobody foresaw: what it is, where, and what to do."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
+    what = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__} at {where}: {what}; please report it"

@@ -154,6 +154,23 @@ class DebandOptions:
         self._check_planes()
         self._check_tiles()
 
+    def check_source(self, num_planes: int) -> None:
+        """Refuse what needs planes that a source of `num_planes` planes doesn't have.
+
+        Raises:
+            OptionError: the message names the option and the value.
+        """
+        if num_planes > 1:
+            return
+        for name in ("strength", "grain"):
+            value = getattr(self, name)
+            if isinstance(value, tuple):
+                raise OptionError(
+                    f"{name} {value} is for three planes, but the source is grey; give one value"
+                )
+        if self.planes and max(self.planes) > 0:
+            raise OptionError(f"planes {self.planes} aren't all in the source, which is grey: it has plane 0")
+
     def _check_planes(self) -> None:
         if self.planes is None:
             return

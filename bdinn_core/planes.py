@@ -130,6 +130,8 @@ class Frame:
     planes: tuple[np.ndarray, ...]
     """One (height, width) array a plane, of `format.dtype`; strides are free."""
     format: FrameFormat
+    interlaced: bool = False
+    """Whether its lines belong by turns to two fields, which show two moments."""
 
     def __post_init__(self) -> None:
         if len(self.planes) != self.format.num_planes:

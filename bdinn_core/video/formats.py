@@ -171,7 +171,7 @@ def read_planes(
     """
     copies = tuple(_rows(video.planes[i], fmt.dtype).copy() for i in _plane_order(pixel.family))
     alpha = _rows(video.planes[len(copies)], fmt.dtype).copy() if pixel.alpha else None
-    return Frame(copies, fmt), alpha
+    return Frame(copies, fmt, video.interlaced_frame), alpha
 
 
 def write_planes(video: av.VideoFrame, frame: Frame, alpha: np.ndarray | None) -> None:

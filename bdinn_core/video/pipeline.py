@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from av.packet import Packet
 
-from ..errors import OptionError
 from ..options import DebandOptions
 from ..planes import Frame
 from .codecs import Encoding, plan_encoding
@@ -50,7 +49,7 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
     check_output(job)
     with ExitStack() as opened:
         source = opened.enter_context(closing(Source(job.source, job.start, job.end)))
-        _check_planes(options, source)
+        options.check_source(source.info.format.num_planes)
         encoding = _plan(job, source, options)
         mask = None if job.mask is None else open_mask(job.mask, source.info, job.start, job.end)
         if isinstance(mask, MaskClip):
@@ -64,19 +63,6 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
     if expected is not None and count < 0.95 * expected - 1:
         progress.warn(f"{source.name} ended after {count} of about {expected} frames; it may be damaged")
     return count
-
-
-def _check_planes(options: DebandOptions, source: Source) -> None:
-    """Refuses what needs planes that the source doesn't have."""
-    count = 1 if source.info.format.family == "gray" else 3
-    for name in ("strength", "grain"):
-        value = getattr(options, name)
-        if isinstance(value, tuple) and len(value) > count:
-            raise OptionError(
-                f"{name} {value} is for three planes, but {source.name} is grey; give one value"
-            )
-    if options.planes and min(options.planes) >= count:
-        raise OptionError(f"planes {options.planes} aren't in {source.name}, which is grey; it has plane 0")
 
 
 def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
@@ -95,7 +81,7 @@ def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
 
 def _open_writer(job: VideoJob, source: Source, encoding: Encoding, progress: Progress) -> Writer:
     if source.info.interlaced:
-        progress.warn("the source is interlaced: it's debanded as whole frames, and its field order is lost")
+        progress.warn("the source is interlaced: its fields are debanded one by one, but their order is lost")
     if source.info.hdr:
         progress.warn(f"HDR metadata ({', '.join(source.info.hdr)}) is lost; the colour tags are kept")
     if is_y4m(job.output):
