@@ -130,7 +130,7 @@ class _Stream:
         except Exception as error:
             what = str(error) if isinstance(error, BdinnError) else unexpected(error)
             which = f"frame {first}" if batch == 1 else f"frames {first} to {first + batch - 1}"
-            raise vs.Error(f"Deband: {which}: {what}") from error
+            raise vs.Error(f"Deband: {which}: {what}") from None
 
 
 def _text(value: str | bytes | PathLike[str]) -> Any:

@@ -21,8 +21,8 @@ def format_of(clip: vs.VideoNode) -> FrameFormat:
         FormatError: it changes midway, or the engine can't work on it.
     """
     fmt = clip.format
-    if fmt is None or not clip.width or not clip.height:
-        what = "size" if fmt is not None else "format"
+    if fmt.color_family == vs.UNDEFINED or not (clip.width and clip.height):
+        what = "format" if fmt.color_family == vs.UNDEFINED else "size"
         raise FormatError(f"clip changes its {what} midway: deband its parts one by one")
     is_float = fmt.sample_type == vs.FLOAT
     if not is_float and fmt.bits_per_sample > 16:
@@ -75,8 +75,10 @@ def masks_for(clip: vs.VideoNode, mask: vs.VideoNode) -> vs.VideoNode:
     Raises:
         OptionError: it isn't grey, or of another size or length.
     """
-    if mask.format is None or mask.format.color_family != vs.GRAY:
-        raise OptionError(f"mask must be a Gray clip, not {mask.format.name if mask.format else 'variable'}")
+    if mask.format.color_family != vs.GRAY:
+        variable = mask.format.color_family == vs.UNDEFINED
+        what = "one that changes its format" if variable else mask.format.name
+        raise OptionError(f"mask must be a Gray clip, not {what}")
     if (mask.width, mask.height) != (clip.width, clip.height):
         size = f"{clip.width}x{clip.height}"
         raise OptionError(f"mask must be of the clip's size {size}, not {mask.width}x{mask.height}")

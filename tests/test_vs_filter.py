@@ -1,0 +1,373 @@
+"""`core.bdinn.Deband` in Python: formats, properties, batches, errors."""
+
+import inspect
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import vapoursynth as vs
+from banded import FORMATS, banded_frame, equal, name_of
+
+import bdinn_vs
+from bdinn_core import Debander, DebandOptions, Frame, FrameFormat, engine
+from bdinn_vs.frames import format_of, mask_weights, read, video_format, write
+
+core: Any = vs.core
+
+
+@pytest.fixture
+def one_thread():
+    """Of torch's, for many small frames: its threads take longer to wake than to work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def clip_of(frames: Sequence[Frame], **props: Any) -> vs.VideoNode:
+    """A clip of frames, that their properties tell all about."""
+    first = frames[0]
+    blank = core.std.BlankClip(
+        format=video_format(first.format),
+        width=first.width,
+        height=first.height,
+        length=len(frames),
+        keep=True,
+    )
+
+    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
+        result = write([frames[n]])
+        result.props.update(f.props)
+        full = 1 if frames[n].format.range == "full" else 0
+        result.props.update({"_Range": full, "Number": n, "_FieldBased": 2 * frames[n].interlaced, **props})
+        return result
+
+    return core.std.ModifyFrame(blank, blank, fill)
+
+
+def banded_frames(fmt: FrameFormat, count: int, width: int = 61, height: int = 43) -> list[Frame]:
+    """Frames that differ, of a size that VapourSynth takes: whole chroma pixels."""
+    w, h = fmt.subsampling
+    width, height = width >> w << w, height >> h << h
+    return [banded_frame(fmt, width, height, offset=7.0 * i) for i in range(count)]
+
+
+def read_all(clip: vs.VideoNode) -> list[Frame]:
+    """Copies of a clip's frames."""
+    fmt = format_of(clip)
+    frames = [read(f, fmt) for f in clip.frames()]
+    return [Frame(tuple(p.copy() for p in f.planes), f.format, f.interlaced) for f in frames]
+
+
+def assert_same(clip: vs.VideoNode, expected: Sequence[Frame]) -> None:
+    results = read_all(clip)
+    assert len(results) == len(expected)
+    for number, (a, b) in enumerate(zip(results, expected, strict=True)):
+        assert equal(a, b), number
+
+
+MORE_FORMATS = [
+    FrameFormat(family="yuv", subsampling=(1, 0)),
+    FrameFormat(family="yuv"),
+    FrameFormat(family="yuv", subsampling=(2, 0)),
+    FrameFormat(family="rgb", bit_depth=10),
+    FrameFormat(family="gray", bit_depth=16, is_float=True),
+    FrameFormat(family="yuv", bit_depth=32, is_float=True, range="full"),
+    FrameFormat(family="rgb", bit_depth=8, range="limited"),
+]
+OPTIONS = [
+    {},
+    {"output_depth": 10, "grain": [1.0, 0.5, 0.25], "seed": 3},
+    {"strength": [0.5, 1, 2], "step": 2, "limit": 0.5, "dither": "error_diffusion", "planes": [0, 2]},
+    {"output_depth": 32, "planes": [1]},
+]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("fmt", FORMATS + MORE_FORMATS, ids=name_of)
+def test_result_is_the_engines(fmt, options):
+    if fmt.family == "gray":
+        options = {k: v[0] if isinstance(v, list) else v for k, v in options.items() if k != "planes"}
+    frames = banded_frames(fmt, 3)
+    debander = Debander(DebandOptions(**options))
+    expected = [debander(frame, number) for number, frame in enumerate(frames)]
+    clip = clip_of(frames)
+    assert_same(core.bdinn.Deband(clip, **options), expected)
+    assert_same(bdinn_vs.deband(clip, **options), expected)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize("num_streams", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_batches_and_streams_change_nothing_but_speed(batch, num_streams, count):
+    frames = banded_frames(FORMATS[2], count, 66, 50)
+    debander = Debander(DebandOptions(batch=batch, grain=1))
+    expected = [debander(frame, number) for number, frame in enumerate(frames)]
+    clip = core.bdinn.Deband(clip_of(frames), batch=batch, num_streams=num_streams, grain=1)
+    assert_same(clip, expected)
+    for number in (count - 1, 0, count // 2, count - 1):
+        assert equal(read(clip.get_frame(number), format_of(clip)), expected[number])
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_any_order_from_8_threads_gives_the_same_bytes(batch):
+    frames = banded_frames(FORMATS[2], 16, 66, 50)
+    clip = core.bdinn.Deband(clip_of(frames), batch=batch, grain=1, output_depth=10)
+    expected = read_all(core.bdinn.Deband(clip_of(frames), batch=batch, grain=1, output_depth=10))
+    wrong: list[object] = []
+
+    def ask(seed: int) -> None:
+        try:
+            for number in np.random.default_rng(seed).permutation(len(frames)).tolist():
+                with clip.get_frame(number) as f:
+                    if not equal(read(f, format_of(clip)), expected[number]):
+                        wrong.append(number)
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", ["GRAY8", "YUV420P8", "YUV411P8", "RGB24"])
+def test_sizes_from_1_to_67(name):
+    fmt = format_of(core.std.BlankClip(format=getattr(vs, name), length=1))
+    w, h = (1 << log2 for log2 in fmt.subsampling)
+    widths, heights = range(w, 68, w), range(h, 68, h)
+    step = 5 if name == "RGB24" else 1  # like grey, thrice
+    for i in range(0, max(len(widths), len(heights)), step):
+        frames = banded_frames(fmt, 1, widths[i % len(widths)], heights[-1 - i % len(heights)])
+        assert_same(core.bdinn.Deband(clip_of(frames)), [Debander()(frames[0], 0)])
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+@pytest.mark.parametrize("options", [{"strength": 0}, {"limit": 0}, {"planes": []}], ids=str)
+def test_doing_nothing_returns_the_input_bit_for_bit(fmt, options):
+    frames = banded_frames(fmt, 2)
+    assert_same(core.bdinn.Deband(clip_of(frames), **options), frames)
+
+
+def test_planes_not_chosen_come_through():
+    frames = banded_frames(FORMATS[2], 1)
+    (result,) = read_all(core.bdinn.Deband(clip_of(frames), planes=[1], grain=4))
+    same = [np.array_equal(a, b) for a, b in zip(result.planes, frames[0].planes, strict=True)]
+    assert same == [True, False, True]
+
+
+def test_properties_size_length_and_rate_are_kept_and_none_invented():
+    frames = banded_frames(FORMATS[2], 5)
+    clip = core.std.AssumeFPS(
+        clip_of(frames, _Matrix=9, _SARNum=4, Words=["a", "b"], _DurationNum=3), fpsnum=24000, fpsden=1001
+    )
+    for batch in (1, 2):
+        result = core.bdinn.Deband(clip, batch=batch, output_depth=10)
+        assert (result.width, result.height, result.num_frames, result.fps) == (
+            clip.width, clip.height, clip.num_frames, clip.fps,
+        )  # fmt: skip
+        for number in (3, 0, 4):
+            assert dict(result.get_frame(number).props) == dict(clip.get_frame(number).props)
+    bare = core.std.RemoveFrameProps(core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=1))
+    assert not dict(core.bdinn.Deband(bare).get_frame(0).props)
+
+
+def test_range_is_the_frames_own_and_absent_as_vapoursynth_has_it():
+    limited = banded_frames(FrameFormat(family="yuv", bit_depth=8), 2)
+    full = [Frame(f.planes, replace(f.format, range="full")) for f in limited]
+    clip = clip_of([limited[0], full[1]])
+    debander = Debander(DebandOptions(output_depth=16))
+    expected = [debander(limited[0], 0), debander(full[1], 1)]
+    assert not equal(expected[1], debander(limited[1], 1))
+    assert_same(core.bdinn.Deband(clip, output_depth=16), expected)
+    for family, usual in (("yuv", "limited"), ("gray", "limited"), ("rgb", "full")):
+        (frame,) = banded_frames(FrameFormat(family=family), 1)
+        assert frame.format.range == usual
+        bare = core.std.RemoveFrameProps(clip_of([frame]), "_Range")
+        assert_same(core.bdinn.Deband(bare, output_depth=16), [debander(frame, 0)])
+
+
+def test_interlaced_frames_are_debanded_field_by_field():
+    y, x = np.mgrid[0:120, 0:200]
+    fields = [np.rint(60 + 0.03 * (x + 8 * parity) + 0.02 * y).astype(np.uint8) for parity in (0, 1)]
+    woven = np.where(y % 2 == 0, *fields)
+    fmt = FrameFormat(family="gray")
+    parts = [Debander().restore([Frame((woven[parity::2],), fmt)], 0)[0][0].numpy() for parity in (0, 1)]
+    whole = read_all(core.bdinn.Deband(clip_of([Frame((woven,), fmt, True)]), output_depth=32))[0].planes[0]
+    steps = whole * 219 + 16
+    for parity in (0, 1):
+        np.testing.assert_allclose(steps[parity::2], parts[parity], rtol=0, atol=1e-4)
+    one_line = Frame((woven[:1],), fmt, True)
+    assert_same(core.bdinn.Deband(clip_of([one_line])), [Debander()(one_line, 0)])
+
+
+@pytest.mark.parametrize("mask_format", [vs.GRAY8, vs.GRAY10, vs.GRAY16, vs.GRAYH, vs.GRAYS])
+@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_mask_scales_strength(mask_format, length, batch):
+    frames = banded_frames(FORMATS[2], 3)
+    clip = clip_of(frames)
+    peak = (
+        1
+        if mask_format in (vs.GRAYH, vs.GRAYS)
+        else 2 ** vs.core.get_video_format(mask_format).bits_per_sample - 1
+    )
+    half = core.std.BlankClip(clip, width=30, format=mask_format, length=length, color=[peak])
+    mask = core.std.StackHorizontal([half, core.std.BlankClip(half, color=[0])])
+    weights = mask_weights(mask.get_frame(0))
+    assert (weights[:, :30] == 1).all() and (weights[:, 30:] == 0).all()
+    debander = Debander(DebandOptions(mask=weights, batch=batch))
+    expected = [debander(frame, number) for number, frame in enumerate(frames)]
+    assert not equal(expected[0], Debander(DebandOptions(batch=batch))(frames[0], 0))
+    assert_same(core.bdinn.Deband(clip, mask=mask, batch=batch), expected)
+
+
+def varying(**how: Any) -> vs.VideoNode:
+    return core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=3, **how)
+
+
+BAD = [
+    ({"strength": 3}, "strength must be a number 0..2, not 3"),
+    ({"strength": [1, 1]}, r"strength takes one value or one for each of three planes, not \[1"),
+    ({"step": "abc"}, "step must be .* not 'abc'"),
+    ({"step": 17}, "step must be .* not 17"),
+    ({"limit": -1}, "limit must be .* not -1"),
+    ({"limit": float("nan")}, "limit must be .* not nan"),
+    ({"planes": [3]}, "planes must be .* not 3"),
+    ({"planes": [0, 0]}, r"planes must be .* not \[0, 0\]"),
+    ({"grain": 65}, "grain must be .* not 65"),
+    ({"dynamic_grain": 2}, "dynamic_grain must be 0 or 1, not 2"),
+    ({"seed": -1}, "seed must be .* not -1"),
+    ({"output_depth": 7}, "output_depth must be .* not 7"),
+    ({"dither": "silly"}, "dither must be .* not 'silly'"),
+    ({"model": "nosuch"}, "no model 'nosuch'"),
+    ({"model": ""}, "model must be .* not ''"),
+    ({"device_id": -2}, "device_id must be .* not -2"),
+    ({"device_id": 97}, "device_id must be .* not 97"),
+    ({"fp16": 2}, "fp16 must be 0 or 1, not 2"),
+    ({"fp16": 1, "device_id": -1}, "fp16 True needs a GPU"),
+    ({"tile_size": 100}, "tile_size must be .* not 100"),
+    ({"overlap": 1}, "overlap must be .* not 1"),
+    ({"batch": 0}, "batch must be .* not 0"),
+    ({"num_streams": 33}, "num_streams must be .* not 33"),
+    ({"nosuch": 1}, "nosuch"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=lambda v: str(v)[:40])
+def test_bad_arguments_are_named(arguments, words):
+    clip = core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=1)
+    with pytest.raises(vs.Error, match=f"^Deband: .*{words}") as caught:
+        core.bdinn.Deband(clip, **arguments)
+    assert "Traceback" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if "nosuch" not in arguments:
+        with pytest.raises(vs.Error, match=f"^Deband: .*{words}"):
+            bdinn_vs.deband(clip, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        ({"format": vs.YUV420P8}, "mask must be a Gray clip, not YUV420P8"),
+        ({"format": vs.GRAY8, "varformat": True}, "mask must be a Gray clip, not one that changes"),
+        ({"format": vs.GRAY8, "width": 66}, "mask must be of the clip's size 64x64, not 66x64"),
+        ({"format": vs.GRAY8, "length": 2}, "mask must have 1 frame or the clip's 3, not 2"),
+    ],
+)  # fmt: skip
+def test_bad_masks_are_named(mask, words):
+    clip = varying()
+    with pytest.raises(vs.Error, match=f"^Deband: {words}"):
+        core.bdinn.Deband(clip, mask=core.std.BlankClip(**{"width": 64, "height": 64, "length": 3, **mask}))
+
+
+@pytest.mark.parametrize(
+    ("clip", "words"),
+    [
+        (lambda: varying(varformat=True), "changes its format midway"),
+        (lambda: varying(varsize=True), "changes its size midway"),
+        (lambda: core.std.BlankClip(format=vs.GRAY32), "Gray32: integers must have 8..16 bits"),
+    ],
+)
+def test_clips_that_cannot_be_done_are_refused(clip, words):
+    with pytest.raises(vs.Error, match=f"^Deband: clip .*{words}"):
+        core.bdinn.Deband(clip())
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"strength": [1, 1, 1]}, {"grain": [0, 0, 1]}, {"planes": [1]}], ids=str
+)
+def test_planes_that_grey_has_not_are_refused(arguments):
+    name = next(iter(arguments))
+    with pytest.raises(vs.Error, match=f"^Deband: {name} .*grey"):
+        core.bdinn.Deband(core.std.BlankClip(format=vs.GRAY8, length=1), **arguments)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_failing_frame_is_an_error_and_the_core_goes_on(batch, monkeypatch):
+    frames = banded_frames(FORMATS[2], 6, 64, 64)
+    clip = core.bdinn.Deband(clip_of(frames), batch=batch)
+    network = engine.BDINN.forward
+
+    def fail_once(self: Any, x: Any) -> Any:
+        monkeypatch.setattr(engine.BDINN, "forward", network)
+        raise RuntimeError("the network failed")
+
+    monkeypatch.setattr(engine.BDINN, "forward", fail_once)
+    with pytest.raises(vs.Error, match=f"Deband: frames? {4 // batch * batch}.*the network failed"):
+        clip.get_frame(4)
+    debander = Debander(DebandOptions(batch=batch))
+    assert_same(clip, [debander(frame, number) for number, frame in enumerate(frames)])
+
+
+def test_a_wrong_range_is_an_error_of_its_frame():
+    clip = clip_of(banded_frames(FORMATS[2], 2, 64, 64))
+    clip = core.std.SetFrameProps(clip[:1], _Range=7) + clip[1:]
+    result = core.bdinn.Deband(clip)
+    with pytest.raises(vs.Error, match=r"Deband: frame 0: _Range must be .* not 7"):
+        result.get_frame(0)
+    result.get_frame(1)
+
+
+def test_run_is_not_for_users():
+    with pytest.raises(vs.Error, match=r"Run: .* call Deband"):
+        core.bdinn.Run(impl=lambda: None)
+
+
+def test_one_signature_everywhere():
+    """The plugin, `bdinn_vs.deband` and `DebandOptions`: same names, order and defaults."""
+    parameters = inspect.signature(bdinn_vs.deband).parameters
+    declared = [argument.split(":")[0] for argument in core.bdinn.Deband.signature.strip(";").split(";")]
+    assert declared == list(parameters)
+    assert core.bdinn.Deband.return_signature == "clip:vnode;"
+    own = {"device": "device_id"}
+    for name, default in vars(DebandOptions()).items():
+        assert parameters[own.get(name, name)].default == (None if name in own else default), name
+    extra = set(parameters) - {own.get(name, name) for name in vars(DebandOptions())}
+    assert extra == {"clip", "num_streams"}
+    doc = inspect.getdoc(bdinn_vs.deband) or ""
+    assert all(f"\n    {name}: " in doc for name in parameters)
+
+
+def test_instances_share_a_model_and_the_last_releases_it():
+    import gc
+
+    clip = core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=1)
+    gc.collect()
+    before = len(engine._models)
+    first, second = core.bdinn.Deband(clip, step=2), core.bdinn.Deband(clip, step=3)
+    first.get_frame(0)
+    second.get_frame(0)
+    assert len(engine._models) <= before + 1
+    del first, second
+    gc.collect()
+    assert len(engine._models) == before
