@@ -12,6 +12,7 @@ from .checkpoint import load_model
 from .errors import FormatError, OptionError
 from .grain import gaussian_grain
 from .network import BDINN, Coarse
+from .ops.banded_deform_conv.cpu import start_workers
 from .options import TILE_GRID, DebandOptions, PerPlane, check_mask
 from .planes import Frame, FrameFormat
 from .quantize import change_depth, quantize
@@ -46,6 +47,8 @@ class Debander:
         self.device = _find_device(self.options.device)
         if self.options.fp16 and self.device.type == "cpu":
             raise OptionError(f"fp16 {self.options.fp16} needs a GPU, and the device is a CPU: leave it out")
+        if self.device.type == "cpu":
+            start_workers()
         self._half = self.device.type == "cuda" if self.options.fp16 is None else self.options.fp16
         self._model = _shared_model(str(self.options.model), self.device)
         if 2**self._model.config.levels > TILE_GRID:

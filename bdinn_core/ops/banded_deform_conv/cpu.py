@@ -24,7 +24,7 @@ from ...jit import jit
 from . import naive
 from .geometry import Geometry
 
-__all__ = ["banded_deform_conv2d"]
+__all__ = ["banded_deform_conv2d", "start_workers"]
 
 BLOCK_BYTES = 2**20
 """Samples a worker holds at once: what a core's own cache keeps between sampling and product."""
@@ -158,6 +158,15 @@ class _Job:
         by_group = grad_columns.view(self.groups, grad_columns.shape[1], self.taps, -1).permute(1, 2, 0, 3)
         grad = by_group.reshape(lines.stop - lines.start, self.grid.shape[3], self.taps, -1).numpy()
         _scatter(*self._arrays, lines.start, grad, grad_input.numpy(), grad_grid.numpy())
+
+
+def start_workers() -> None:
+    """Starts the worker threads now.
+
+    A thread whose first use of torch falls into their start keeps one thread for its convolutions,
+    which then round a little differently. So whoever works from several threads starts these first.
+    """
+    _in_parallel(lambda _: None, torch.get_num_threads())
 
 
 def _in_parallel[T](work: Callable[[slice], T], count: int) -> list[T]:
