@@ -62,7 +62,7 @@ def run(model):
         source: Path | str, output: Path | str, options: dict[str, Any] | None = None, **job: Any
     ) -> News:
         news = News()
-        deband = DebandOptions(model=model, device="cpu", **(options or {"strength": 0}))
+        deband = DebandOptions(**{"model": model, "device": "cpu", **(options or {"strength": 0})})
         count = run_job(VideoJob(source=str(source), output=str(output), **job), deband, news)
         assert news.frames == count
         return news
@@ -271,6 +271,22 @@ def test_a_result_is_what_the_engine_makes_of_the_picture_and_its_number(run, tm
         expected = engine(Frame(tuple(planes(a)), fmt), number)
         for x, y in zip(expected.planes, planes(b), strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+def test_interlaced_pictures_are_debanded_field_by_field(run, tmp_path):
+    source = make(
+        tmp_path / "in.mkv", draw=smooth, codec="libx264", options={"x264-params": "tff=1", "crf": "10"}
+    )
+    news = run(source, tmp_path / "out.mkv", {"model": "fast"}, codec="ffv1")
+    assert any("its fields are debanded one by one" in warning for warning in news.warnings)
+    engine = Debander(DebandOptions(device="cpu", output_depth=10))
+    fmt = FrameFormat(family="yuv", subsampling=(1, 1))
+    pictures = zip(read(source).frames, read(tmp_path / "out.mkv").frames, strict=True)
+    for number, (a, b) in enumerate(pictures):
+        assert a.interlaced_frame
+        by_fields, whole = (engine(Frame(tuple(planes(a)), fmt, kind), number) for kind in (True, False))
+        assert all(np.array_equal(x, y) for x, y in zip(by_fields.planes, planes(b), strict=True))
+        assert not all(np.array_equal(x, y) for x, y in zip(whole.planes, planes(b), strict=True))
 
 
 def _half_white(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:

@@ -4,6 +4,7 @@ import inspect
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -362,6 +363,24 @@ def test_one_signature_everywhere():
     assert extra == {"clip", "num_streams"}
     doc = inspect.getdoc(bdinn_vs.deband) or ""
     assert all(f"\n    {name}: " in doc for name in parameters)
+
+
+def test_readme_has_the_whole_signature():
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    shown = text.split("core.bdinn.Deband(clip, float[]", 1)[1].split(")", 1)[0]
+    declared = core.bdinn.Deband.signature.strip(";").split(";")[1:]
+    kinds = {"vnode": "clip"}
+    expected = [(kinds.get(kind, kind), name) for name, kind, *_ in (d.split(":") for d in declared)]
+    assert [tuple(part.split("=")[0].split()) for part in f"float[]{shown}".split(",")] == expected
+    for part in shown.split(","):
+        name, default = part.split()[-1].split("=")
+        value = inspect.signature(bdinn_vs.deband).parameters[name].default
+        if isinstance(value, str):
+            assert default == f'"{value}"'
+        elif value is None:
+            assert default in ("auto", "all", "None")
+        else:
+            assert float(default) == value
 
 
 def test_instances_share_a_model_and_the_last_releases_it():
