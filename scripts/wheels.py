@@ -14,6 +14,8 @@ from zipfile import ZipFile
 import click
 import lief
 
+lief.logging.disable()  # it reports on stderr what it tries on the way
+
 ROOT = Path(__file__).parent.parent
 LIBRARIES = {
     "manylinux_2_28_x86_64": (lief.Binary.FORMATS.ELF, "libbdinn.so"),

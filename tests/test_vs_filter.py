@@ -345,6 +345,20 @@ def test_a_wrong_range_is_an_error_of_its_frame():
     result.get_frame(1)
 
 
+def test_nothing_is_printed_or_logged(capfd):
+    messages: list[tuple[vs.MessageType, str]] = []
+    handle = core.add_log_handler(lambda kind, text: messages.append((kind, text)))
+    try:
+        clip = core.bdinn.Deband(clip_of(banded_frames(FORMATS[2], 3)), batch=2, output_depth=10)
+        read_all(clip)
+        with pytest.raises(vs.Error):
+            core.bdinn.Deband(clip, seed=-1)
+    finally:
+        core.remove_log_handler(handle)
+    assert not [text for kind, text in messages if kind >= vs.MESSAGE_TYPE_INFORMATION]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_run_is_not_for_users():
     with pytest.raises(vs.Error, match=r"Run: .* call Deband"):
         core.bdinn.Run(impl=lambda: None)
