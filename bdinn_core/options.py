@@ -16,7 +16,7 @@ import numpy as np
 
 from .errors import OptionError
 
-__all__ = ["DITHERS", "TILE_GRID", "DebandOptions", "Dither", "PerPlane", "check_mask"]
+__all__ = ["DITHERS", "TILE_GRID", "DebandOptions", "Dither", "PerPlane", "check_integer", "check_mask"]
 
 PerPlane = float | tuple[float, ...]
 Dither = Literal["blue_noise", "error_diffusion", "none"]
@@ -52,7 +52,12 @@ def check_mask(mask: object) -> np.ndarray:
     return mask
 
 
-def _integer(name: str, value: object, low: int, high: int, what: str) -> int:
+def check_integer(name: str, value: object, low: int, high: int, what: str) -> int:
+    """`value` as an integer within low..high.
+
+    Raises:
+        OptionError: it's none; the message says that `name` must be `what`.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
         raise OptionError(f"{name} must be {what}, not {value!r}")
     return int(value)
@@ -126,9 +131,9 @@ class DebandOptions:
             put("step", _number("step", self.step, 1 / 256, 16, '"auto" or a number 1/256..16'))
         put("limit", _number("limit", self.limit, 0, math.inf, "a number >= 0"))
         put("grain", _per_plane("grain", self.grain, 0, 64, "a number 0..64"))
-        put("seed", _integer("seed", self.seed, 0, 2**31 - 1, "a whole number 0..2147483647"))
+        put("seed", check_integer("seed", self.seed, 0, 2**31 - 1, "a whole number 0..2147483647"))
         depth = "-1, 8..16 or 32"
-        put("output_depth", _integer("output_depth", self.output_depth, -1, 32, depth))
+        put("output_depth", check_integer("output_depth", self.output_depth, -1, 32, depth))
         if not (self.output_depth in (-1, 32) or 8 <= self.output_depth <= 16):
             raise OptionError(f"output_depth must be {depth}, not {self.output_depth!r}")
         if not isinstance(self.dither, str) or self.dither not in DITHERS:
@@ -177,7 +182,7 @@ class DebandOptions:
         what = "plane numbers 0, 1 or 2, each at most once"
         if isinstance(self.planes, (str, bytes)) or not isinstance(self.planes, (Sequence, np.ndarray)):
             raise OptionError(f"planes must be {what}, not {self.planes!r}")
-        planes = tuple(_integer("planes", p, 0, 2, what) for p in self.planes)
+        planes = tuple(check_integer("planes", p, 0, 2, what) for p in self.planes)
         if len(set(planes)) != len(planes):
             raise OptionError(f"planes must be {what}, not {self.planes!r}")
         object.__setattr__(self, "planes", planes)
@@ -188,7 +193,7 @@ class DebandOptions:
             if value is None:
                 continue
             what = f"a multiple of {TILE_GRID} from {low} to {high}"
-            if _integer(name, value, low, high, what) % TILE_GRID:
+            if check_integer(name, value, low, high, what) % TILE_GRID:
                 raise OptionError(f"{name} must be {what}, not {value!r}")
             object.__setattr__(self, name, int(value))
         if self.tile_size and self.overlap and self.overlap * 2 > self.tile_size:
@@ -196,5 +201,5 @@ class DebandOptions:
                 f"overlap must be at most half of tile_size ({self.tile_size}), not {self.overlap}"
             )
         if self.batch is not None:
-            batch = _integer("batch", self.batch, 1, 256, "a whole number 1..256")
+            batch = check_integer("batch", self.batch, 1, 256, "a whole number 1..256")
             object.__setattr__(self, "batch", batch)

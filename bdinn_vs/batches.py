@@ -13,7 +13,9 @@ import vapoursynth as vs
 __all__ = ["filter_in_batches"]
 
 Filter = Callable[[int, list[vs.VideoFrame]], vs.VideoFrame]
-"""Makes of a batch's first frame number, and its frames from all clips, clip by clip, a tall frame."""
+"""Makes a tall frame of a batch: of its first frame's number, and its frames from all clips, clip by clip.
+
+Beyond the clip's end, where the last batch isn't full, the frames are any."""
 
 
 def filter_in_batches(
@@ -26,29 +28,26 @@ def filter_in_batches(
         target: Format of the results, which are of that size too.
         filters: Every one takes each `len(filters)`-th batch: VapourSynth runs one callback of a
             ModifyFrame at a time, but those of several at once.
-        batch: Frames a filter gets at once; the last batch of a clip is filled by repetition.
+        batch: Frames a filter gets at once.
     """
     core: Any = vs.core  # plugins' functions aren't in its type
     clip = clips[0]
-    count, period = clip.num_frames, batch * len(filters)
-    padding = [count - 1] * (-count % period)
-    if padding:
-        clips = [core.std.DuplicateFrames(each, padding) for each in clips]
+    last, period = clip.num_frames - 1, batch * len(filters)
     lanes: list[vs.VideoNode] = []
-    for stream, run in enumerate(filters):
-        offsets = [stream * batch + i for i in range(batch)]
+    for first, run in zip(range(0, last + 1, batch), filters, strict=False):
+        # A lane that would begin beyond the end holds the last frame: ModifyFrame wants a frame from each.
+        offsets = [min(first + i, last) for i in range(batch)]
         inputs = [
             core.std.SelectEvery(each, period, offset, modify_duration=False) if period > 1 else each
             for each in clips
             for offset in offsets
         ]
         tall = core.std.BlankClip(inputs[0], height=batch * clip.height, format=target, keep=True)
-        tall = core.std.ModifyFrame(tall, inputs, _selector(run, stream * batch, period))
-        lanes += [
-            core.std.CropAbs(tall, clip.width, clip.height, 0, i * clip.height) if batch > 1 else tall
-            for i in range(batch)
-        ]
-    result = core.std.Interleave(lanes, modify_duration=False)[:count]
+        tall = core.std.ModifyFrame(tall, inputs, _selector(run, first, period))
+        for i in range(min(batch, last + 1 - first)):
+            part = core.std.CropAbs(tall, clip.width, clip.height, 0, i * clip.height) if batch > 1 else tall
+            lanes.append(core.std.Trim(part, length=inputs[i].num_frames))
+    result = core.std.Interleave(lanes, modify_duration=False)
     return core.std.CopyFrameProps(result, clip)
 
 

@@ -1,14 +1,20 @@
 """`deband` for VapourSynth's clips: arguments to options, and the engine on batches of frames."""
 
+import os
 from collections.abc import Sequence
 from os import PathLike, fsdecode
 from typing import Any
+
+# Torch's threads wait for each other by spinning, unless told so before it's imported; beside other
+# filters and an encoder that costs most of the machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 import vapoursynth as vs
 
 from bdinn_core import BdinnError, Debander, DebandOptions, FrameFormat, OptionError
 from bdinn_core.errors import unexpected
+from bdinn_core.options import check_integer
 
 from .batches import filter_in_batches
 from .frames import format_of, mask_weights, masks_for, read, video_format, write
@@ -99,7 +105,7 @@ def deband(
         return filter_in_batches(
             [clip, *masks],
             video_format(debander.output_format(source)),
-            [_Stream(debander, source) for _ in range(streams)],
+            [_Stream(debander, source, clip.num_frames) for _ in range(streams)],
             debander.batch_size,
         )
     except (BdinnError, vs.Error) as error:
@@ -113,24 +119,30 @@ class _Stream:
     ever be freed.
     """
 
-    def __init__(self, debander: Debander, source: FrameFormat) -> None:
+    def __init__(self, debander: Debander, source: FrameFormat, num_frames: int) -> None:
         self._debander = debander
         self._source = source
+        self._num_frames = num_frames
         cuda = debander.device.type == "cuda"
         self._queue = torch.cuda.Stream(debander.device) if cuda else None
 
     def __call__(self, first: int, frames: Sequence[vs.VideoFrame]) -> vs.VideoFrame:
         """Debands a batch: its frames, then their masks if there are any."""
         batch = self._debander.batch_size
+        count = min(batch, self._num_frames - first)
+        number = first  # of the frame that a failure is about
         try:
-            sources = [read(frame, self._source) for frame in frames[:batch]]
-            masks = [mask_weights(frame) for frame in frames[batch:]] or None
+            sources = []
+            for number in range(first, first + count):
+                sources.append(read(frames[number - first], self._source))
+            number = first
+            masks = [mask_weights(frame) for frame in frames[batch : batch + count]] or None
             with torch.cuda.stream(self._queue):
-                return write(self._debander.process(sources, first, masks))
+                results = self._debander.process(sources, first, masks)
+            return write([*results, *results[-1:] * (batch - count)])
         except Exception as error:
             what = str(error) if isinstance(error, BdinnError) else unexpected(error)
-            which = f"frame {first}" if batch == 1 else f"frames {first} to {first + batch - 1}"
-            raise vs.Error(f"Deband: {which}: {what}") from None
+            raise vs.Error(f"Deband: frame {number}: {what}") from None
 
 
 def _text(value: str | bytes | PathLike[str]) -> Any:
@@ -158,18 +170,17 @@ def _flag(name: str, value: int) -> bool:
 def _device(device_id: int | None) -> str:
     if device_id is None:
         return "auto"
-    if device_id == -1:
+    what = "-1 (CPU) or the index of a CUDA device"
+    if check_integer("device_id", device_id, -1, 2**31 - 1, what) == -1:
         return "cpu"
     count = torch.cuda.device_count()
-    if not 0 <= device_id < count:
-        found = f"0..{count - 1} is there" if count else "no CUDA device is there"
-        raise OptionError(f"device_id must be -1 (CPU) or a CUDA device's index, not {device_id!r}: {found}")
+    if device_id >= count:
+        found = f"0..{count - 1} are there" if count else "there's no such device"
+        raise OptionError(f"device_id must be {what}, not {device_id}: {found}")
     return f"cuda:{device_id}"
 
 
 def _num_streams(value: int | None) -> int:
     if value is None:
         return AUTO_STREAMS
-    if not 1 <= value <= MAX_STREAMS:
-        raise OptionError(f"num_streams must be a whole number 1..{MAX_STREAMS}, not {value!r}")
-    return value
+    return check_integer("num_streams", value, 1, MAX_STREAMS, f"a whole number 1..{MAX_STREAMS}")

@@ -20,6 +20,8 @@ def format_of(clip: vs.VideoNode) -> FrameFormat:
     Raises:
         FormatError: it changes midway, or the engine can't work on it.
     """
+    if not isinstance(clip, vs.VideoNode):
+        raise FormatError(f"clip must be a VideoNode, not {clip!r}")
     fmt = clip.format
     if fmt.color_family == vs.UNDEFINED or not (clip.width and clip.height):
         what = "format" if fmt.color_family == vs.UNDEFINED else "size"
@@ -43,22 +45,30 @@ def video_format(fmt: FrameFormat) -> vs.VideoFormat:
 
 
 def read(frame: vs.VideoFrame, fmt: FrameFormat) -> Frame:
-    """A frame as planes, not copied, of the range and field order that its properties tell.
+    """A frame as planes, not copied, of the range and with the fields that its properties tell.
 
     Args:
         frame: The frame.
         fmt: Its clip's format, whose range holds where `_Range` is absent.
 
     Raises:
-        FormatError: `_Range` is neither 0 nor 1.
+        FormatError: `_Range` or `_FieldBased` has a value that means nothing.
     """
-    value = frame.props.get("_Range")
-    if value is not None:
-        if value not in (0, 1):
-            raise FormatError(f"_Range must be 0 (limited) or 1 (full), not {value!r}")
-        fmt = replace(fmt, range="full" if value == 1 else "limited")
+    full = _property(frame, "_Range", {0: "limited", 1: "full"})
+    fields = _property(frame, "_FieldBased", {0: "none", 1: "bottom field first", 2: "top field first"})
+    if full is not None:
+        fmt = replace(fmt, range="full" if full else "limited")
     planes = tuple(np.asarray(frame[p]) for p in range(fmt.num_planes))
-    return Frame(planes, fmt, interlaced=bool(frame.props.get("_FieldBased", 0)))
+    return Frame(planes, fmt, interlaced=bool(fields))
+
+
+def _property(frame: vs.VideoFrame, name: str, meanings: dict[int, str]) -> int | None:
+    """A frame property that is one of a few numbers; `None` where it's absent."""
+    value = frame.props.get(name)
+    if value is None or (isinstance(value, int) and value in meanings):
+        return value
+    known = " or ".join(f"{number} ({meaning})" for number, meaning in meanings.items())
+    raise FormatError(f"{name} must be {known}, not {value!r}; set it right with std.SetFrameProps")
 
 
 def mask_weights(frame: vs.VideoFrame) -> np.ndarray:
@@ -75,6 +85,8 @@ def masks_for(clip: vs.VideoNode, mask: vs.VideoNode) -> vs.VideoNode:
     Raises:
         OptionError: it isn't grey, or of another size or length.
     """
+    if not isinstance(mask, vs.VideoNode):
+        raise OptionError(f"mask must be a Gray clip, not {mask!r}")
     if mask.format.color_family != vs.GRAY:
         variable = mask.format.color_family == vs.UNDEFINED
         what = "one that changes its format" if variable else mask.format.name

@@ -6,8 +6,7 @@
  * Python object between calls, and there is no reference that could outlive a core.
  *
  * Python's functions are looked up in the running process: the library is tied to no Python version. */
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 #ifdef _WIN32
 #define PSAPI_VERSION 2
 #include <windows.h>
@@ -30,52 +29,57 @@ typedef struct PyObject PyObject;
 static _Thread_local const VSMap *arguments;
 static _Thread_local VSMap *result;
 
-static void *find(const char *name) {
 #ifdef _WIN32
+static HMODULE python(void) {
     HMODULE modules[4096];
     DWORD size;
     if (!EnumProcessModules(GetCurrentProcess(), modules, sizeof modules, &size))
         return NULL;
     if (size > sizeof modules)
         size = sizeof modules;
-    for (DWORD i = 0; i < size / sizeof *modules; i++) {
-        void *function = (void *)GetProcAddress(modules[i], name);
-        if (function)
-            return function;
-    }
+    for (DWORD i = 0; i < size / sizeof *modules; i++)
+        if (GetProcAddress(modules[i], "PyUnicode_AsUTF8")) /* python3.dll, a part of Python's functions, lacks it */
+            return modules[i];
     return NULL;
-#else
-    return dlsym(RTLD_DEFAULT, name);
-#endif
 }
+#define FIND(name) ((void *)(library ? GetProcAddress(library, name) : NULL))
+#else
+#define FIND(name) dlsym(RTLD_DEFAULT, name)
+#endif
 
-/* Calls bdinn_vs.plugin.call(); returns NULL, or why it failed, to be freed. */
-static char *call_python(void) {
-    static const char none[] = "needs a program that runs Python scripts, and there's no Python in this one";
-    int (*is_running)(void) = find("Py_IsInitialized");
-    if (!is_running || !is_running())
-        return strdup(none);
-    int (*lock)(void) = find("PyGILState_Ensure");
-    void (*unlock)(int) = find("PyGILState_Release");
-    PyObject *(*import)(const char *) = find("PyImport_ImportModule");
-    PyObject *(*call)(PyObject *, const char *, const char *, ...) = find("PyObject_CallMethod");
-    PyObject *(*take_exception)(void) = find("PyErr_GetRaisedException");
-    PyObject *(*to_string)(PyObject *) = find("PyObject_Str");
-    const char *(*to_utf8)(PyObject *) = find("PyUnicode_AsUTF8");
-    void (*clear)(void) = find("PyErr_Clear");
-    void (*release)(PyObject *) = find("Py_DecRef");
-    if (!lock || !unlock || !import || !call || !take_exception || !to_string || !to_utf8 || !clear || !release)
-        return strdup("needs Python 3.12 or newer");
-
+/* Calls bdinn_vs.plugin.call(); where that fails, says why in `out`. */
+static void call_python(VSMap *out, const VSAPI *vsapi) {
+#ifdef _WIN32
+    HMODULE library = python();
+#endif
+    int (*is_running)(void) = FIND("Py_IsInitialized");
+    int (*lock)(void) = FIND("PyGILState_Ensure");
+    void (*unlock)(int) = FIND("PyGILState_Release");
+    PyObject *(*import)(const char *) = FIND("PyImport_ImportModule");
+    PyObject *(*call)(PyObject *, const char *, const char *, ...) = FIND("PyObject_CallMethod");
+    PyObject *(*take_exception)(void) = FIND("PyErr_GetRaisedException");
+    PyObject *(*to_string)(PyObject *) = FIND("PyObject_Str");
+    const char *(*to_utf8)(PyObject *) = FIND("PyUnicode_AsUTF8");
+    void (*clear)(void) = FIND("PyErr_Clear");
+    void (*release)(PyObject *) = FIND("Py_DecRef");
+    if (!is_running || !is_running()) {
+        vsapi->mapSetError(out, "Deband: runs in Python, which isn't in this program: use a .vpy script");
+        return;
+    }
+    if (!lock || !unlock || !import || !call || !take_exception || !to_string || !to_utf8 || !clear || !release) {
+        vsapi->mapSetError(out, "Deband: needs Python 3.12 or newer");
+        return;
+    }
     int state = lock();
-    char *failure = NULL;
     PyObject *module = import("bdinn_vs.plugin");
     PyObject *done = module ? call(module, "call", NULL) : NULL;
     if (!done) {
+        char message[4096];
         PyObject *exception = take_exception();
         PyObject *text = to_string(exception);
         const char *utf8 = text ? to_utf8(text) : NULL;
-        failure = strdup(utf8 ? utf8 : "Python failed without a word");
+        snprintf(message, sizeof message, "Deband: %s", utf8 && *utf8 ? utf8 : "was interrupted");
+        vsapi->mapSetError(out, message);
         clear();
         release(text);
         release(exception);
@@ -83,21 +87,15 @@ static char *call_python(void) {
     release(done);
     release(module);
     unlock(state);
-    return failure;
 }
 
 static void VS_CC deband(const VSMap *in, VSMap *out, void *data, VSCore *core, const VSAPI *vsapi) {
     (void)data, (void)core;
+    const VSMap *outer_arguments = arguments;
+    VSMap *outer_result = result;
     arguments = in, result = out;
-    char *failure = call_python();
-    arguments = NULL, result = NULL;
-    if (failure) {
-        static const char prefix[] = "Deband: ";
-        char *message = malloc(sizeof prefix + strlen(failure));
-        vsapi->mapSetError(out, strcat(strcpy(message, prefix), failure));
-        free(message);
-        free(failure);
-    }
+    call_python(out, vsapi);
+    arguments = outer_arguments, result = outer_result;
 }
 
 /* impl returns `clip`, or why there's none as `error`: an exception would come with its traceback. */
@@ -114,9 +112,9 @@ static void VS_CC run(const VSMap *in, VSMap *out, void *data, VSCore *core, con
     int missing;
     const char *error = vsapi->mapGetData(target, "error", 0, &missing);
     if (!missing) {
-        char *copy = strdup(error); /* mapSetError clears the map that holds it */
-        vsapi->mapSetError(target, copy);
-        free(copy);
+        char message[4096]; /* a copy: mapSetError clears the map that holds it */
+        snprintf(message, sizeof message, "%s", error);
+        vsapi->mapSetError(target, message);
     }
 }
 

@@ -336,13 +336,35 @@ def test_a_failing_frame_is_an_error_and_the_core_goes_on(batch, monkeypatch):
     assert_same(clip, [debander(frame, number) for number, frame in enumerate(frames)])
 
 
-def test_a_wrong_range_is_an_error_of_its_frame():
-    clip = clip_of(banded_frames(FORMATS[2], 2, 64, 64))
-    clip = core.std.SetFrameProps(clip[:1], _Range=7) + clip[1:]
-    result = core.bdinn.Deband(clip)
-    with pytest.raises(vs.Error, match=r"Deband: frame 0: _Range must be .* not 7"):
-        result.get_frame(0)
-    result.get_frame(1)
+@pytest.mark.parametrize("prop", [{"_Range": 7}, {"_FieldBased": 3}, {"_FieldBased": "x"}], ids=str)
+def test_a_property_that_means_nothing_is_an_error_of_its_frame(prop):
+    clip = clip_of(banded_frames(FORMATS[2], 4, 64, 64))
+    clip = clip[:1] + core.std.SetFrameProps(clip[1:2], **prop) + clip[2:]
+    name = next(iter(prop))
+    for batch in (1, 2):
+        result = core.bdinn.Deband(clip, batch=batch)
+        with pytest.raises(vs.Error, match=f"Deband: frame 1: {name} must be .* not .*{prop[name]}"):
+            result.get_frame(1)
+        result.get_frame(2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"clip": None}, {"clip": 3}, {"mask": 5}, {"num_streams": 1.5}, {"device_id": "0"}],
+    ids=str,
+)
+def test_wrong_types_in_python_are_named_too(arguments):
+    name = next(iter(arguments))
+    with pytest.raises(vs.Error, match=f"^Deband: {name} must be .*{arguments[name]}"):
+        bdinn_vs.deband(**{"clip": varying(), **arguments})
+
+
+@pytest.mark.parametrize(("batch", "num_streams"), [(1, 1), (1, 2), (2, 1), (3, 2), (256, 1)])
+def test_the_longest_clip(batch, num_streams):
+    blank = core.std.BlankClip(format=vs.GRAY8, width=16, height=16, length=2**31 - 1, keep=True)
+    clip = core.bdinn.Deband(blank, batch=batch, num_streams=num_streams, strength=0)
+    assert clip.num_frames == 2**31 - 1
+    clip.get_frame(2**31 - 2)
 
 
 def test_nothing_is_printed_or_logged(capfd):
