@@ -2,6 +2,7 @@
 
 import inspect
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,33 @@ def test_any_order_from_8_threads_gives_the_same_bytes(batch):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_other_threads_run_while_the_network_does():
+    """Had it the GIL, another thread would wait as long as it runs."""
+    clip = core.std.BlankClip(format=vs.GRAY8, width=960, height=540, length=4, keep=True)
+    result = core.bdinn.Deband(clip, num_streams=1)
+    result.get_frame(0)
+    waits: list[float] = []
+    done = threading.Event()
+
+    def wait() -> None:
+        last = time.perf_counter()
+        while not done.is_set():
+            time.sleep(0.001)
+            last, before = time.perf_counter(), last
+            waits.append(last - before)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    start = time.perf_counter()
+    for number in (1, 2, 3):
+        result.get_frame(number)
+    spent = time.perf_counter() - start
+    done.set()
+    thread.join()
+    assert spent > 0.1  # else there's nothing to see
+    assert sum(w for w in waits if w > 0.03) < 0.3 * spent
 
 
 @pytest.mark.parametrize("name", ["GRAY8", "YUV420P8", "YUV411P8", "RGB24"])
