@@ -170,8 +170,8 @@ class Debander:
                 same = {key: field for key, field in fields.items() if field.shape == shape}
                 restored = self._restore_planes(torch.cat(list(same.values())))
                 for (i, p, f), result in zip(same, restored, strict=True):
-                    change = (result - same[i, p, f])[0, 0] * self._step
-                    _fields(changes[i, p], frames[i])[f].copy_(change)
+                    change = _fields(changes[i, p], frames[i])[f]
+                    torch.sub(result[0, 0], same[i, p, f][0, 0], out=change).mul_(self._step)
         return changes
 
     def _restore_planes(self, planes: torch.Tensor) -> list[torch.Tensor]:

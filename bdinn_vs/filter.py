@@ -1,8 +1,8 @@
 """`deband` for VapourSynth's clips: arguments to options, and the engine on batches of frames."""
 
 import os
-from collections.abc import Sequence
-from os import PathLike, fsdecode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 # Torch's threads wait for each other by spinning, unless told so before it's imported; beside other
@@ -37,7 +37,7 @@ def deband(
     seed: int = 0,
     output_depth: int = -1,
     dither: str | bytes = "blue_noise",
-    model: str | bytes | PathLike[str] = "fast",
+    model: str | bytes | os.PathLike[str] = "fast",
     device_id: int | None = None,
     fp16: bool | None = None,
     tile_size: int | None = None,
@@ -130,24 +130,29 @@ class _Stream:
         """Debands a batch: its frames, then their masks if there are any."""
         batch = self._debander.batch_size
         count = min(batch, self._num_frames - first)
-        number = first  # of the frame that a failure is about
-        try:
-            sources = []
-            for number in range(first, first + count):
-                sources.append(read(frames[number - first], self._source))
-            number = first
+        sources = []
+        for number, frame in enumerate(frames[:count], first):
+            with _failures_of(number):
+                sources.append(read(frame, self._source))
+        with _failures_of(first), torch.cuda.stream(self._queue):
             masks = [mask_weights(frame) for frame in frames[batch : batch + count]] or None
-            with torch.cuda.stream(self._queue):
-                results = self._debander.process(sources, first, masks)
+            results = self._debander.process(sources, first, masks)
             return write([*results, *results[-1:] * (batch - count)])
-        except Exception as error:
-            what = str(error) if isinstance(error, BdinnError) else unexpected(error)
-            raise vs.Error(f"Deband: frame {number}: {what}") from None
 
 
-def _text(value: str | bytes | PathLike[str]) -> Any:
+@contextmanager
+def _failures_of(number: int) -> Iterator[None]:
+    """Says of failures which frame they are about."""
+    try:
+        yield
+    except Exception as error:
+        what = str(error) if isinstance(error, BdinnError) else unexpected(error)
+        raise vs.Error(f"Deband: frame {number}: {what}") from None
+
+
+def _text(value: str | bytes | os.PathLike[str]) -> Any:
     """Text, which another program may hand over as bytes; `DebandOptions` checks what it says."""
-    return fsdecode(value) if isinstance(value, (bytes, PathLike)) else value
+    return os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else value
 
 
 def _step(value: float | str | bytes) -> Any:

@@ -51,9 +51,7 @@ def check(wheel: Path) -> str:
     with ZipFile(wheel) as archive:
         names = archive.namelist()
         missing = {path, *NEEDED} - set(names)
-        foreign = [
-            n for n in names if n.split("/")[0].split("-")[0] not in ("bdinn_core", "bdinn_vs", "bdinn")
-        ]
+        foreign = [name for name in names if not name.startswith(("bdinn_core/", "bdinn_vs/", "bdinn-"))]
         if missing or foreign != [path]:
             raise ValueError(f"{wheel.name} lacks {sorted(missing)}; beside the package it holds {foreign}")
         plugin: Any = lief.parse(archive.read(path))

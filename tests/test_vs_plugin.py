@@ -11,7 +11,6 @@ import sys
 import venv
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -43,11 +42,11 @@ def environment(tmp_path_factory) -> dict[str, str]:
 def run(environment, tmp_path):
     """Runs vspipe on a script's text."""
 
-    def run(script: str, *arguments: str, **extra: str) -> "subprocess.CompletedProcess[bytes]":
+    def run(script: str, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
         path = tmp_path / "script.vpy"
         path.write_text(script)
         command = [VSPIPE, *arguments, path, "-"]
-        return subprocess.run(command, env={**environment, **extra}, capture_output=True, timeout=120)
+        return subprocess.run(command, env=environment, capture_output=True, timeout=120)
 
     return run
 
@@ -150,14 +149,10 @@ def test_ctrl_c_stops_vspipe(environment, tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def reloads(count: int, environment: dict[str, str]) -> dict[str, Any]:
-    command = [sys.executable, ROOT / "tests" / "reload.py", str(count)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return json.loads(result.stdout)
-
-
 def test_200_evaluations_leak_nothing(environment):
-    found = reloads(200, environment)
+    command = [sys.executable, ROOT / "tests" / "reload.py", "200"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(result.stdout)
     assert found["alive"] == 0
     assert found["models"] == 0
     early, late = found["memory"][19], found["memory"][-1]
