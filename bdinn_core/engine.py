@@ -190,15 +190,15 @@ class Debander:
         """
         reduction = 2**self._model.fine_scales
         tiles = plan.cut(plane)
-        averages = self._in_batches(self._model.encode_fine, tiles)
+        encoded = self._in_batches(self._model.encode_fine, tiles)
         reduced = plan.reduced(reduction)
-        coarse = self._model.restore_coarse(reduced.blend(averages))
+        coarse = self._model.restore_coarse(reduced.blend(encoded))
         low = reduced.cut(coarse.low)
-        context = plan.reduced(2 * reduction).cut(coarse.context)
-        return plan.blend(self._in_batches(self._restore_fine, tiles, low, context))
+        features = plan.reduced(2 * reduction).cut(coarse.features)
+        return plan.blend(self._in_batches(self._restore_fine, tiles, low, features))
 
-    def _restore_fine(self, tiles: torch.Tensor, low: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        return self._model.restore_fine(tiles, Coarse(low, context))
+    def _restore_fine(self, tiles: torch.Tensor, low: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        return self._model.restore_fine(tiles, Coarse(low, features))
 
     def _in_batches(self, network: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
         """Results of `network` on `inputs`, whose first dimension counts planes or tiles.

@@ -1,211 +1,279 @@
-"""Scores a model on scenes it never saw; see `python scripts/evaluate.py --help`.
+"""Scores models and peers on scenes that training never saw; see `python scripts/evaluate.py --help`.
 
-PSNR of the engine's float, undithered result at its default options against the float truth, for
-smooth and detail regions apart.
-Exit code 1 if a target below is missed.
+Every method gets the same frames; results are compared as they are, before rounding. Prints a table and
+the project's targets with what was reached. Exit code 1 if a target is missed.
 """
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported
 
 import click
 import numpy as np
 import torch
-from lab.degrade import Coding, Planes, code, round_to_codes
+from lab.degrade import Coding, code, round_to_codes, round_to_step
 from lab.holdout import Scene, held_out_scenes
-from lab.metrics import cambi, psnr, smooth_mask
+from lab.methods import PEERS, Method, bdinn, nothing
+from lab.metrics import psnr, smooth_mask
 from lab.pictures import pictures_option
+from lab.quantise import ycbcr_to_rgb
+from lab.report import plot, print_table
+from lab.score import PlaneScorer, Row, mean, select
+from lab.targets import TARGETS, Extras, check_targets
 
-from bdinn_core import Debander, DebandOptions, Frame, FrameFormat
-
-SMOOTH_GAIN_QUANTISED_DB = 6.0
-SMOOTH_GAIN_CODED_DB = 4.0
-DETAIL_LOSS_DB = 0.2
-LEAST_SHARE = 0.02
-"""A region smaller than this share of a plane isn't scored."""
+from bdinn_core import DebandOptions, Frame, FrameFormat
 
 DEGRADATIONS: dict[str, Coding | None] = {
     "quantised": None,
-    "x264 crf 21": Coding(codec="libx264", crf=21, options={"preset": "veryfast"}),
-    "x265 crf 24": Coding(codec="libx265", crf=24, options={"preset": "veryfast"}),
-    "vp9 crf 32": Coding(codec="libvpx-vp9", crf=32, options={"deadline": "good", "cpu-used": "6"}),
-    "svt-av1 crf 35": Coding(codec="libsvtav1", crf=35, options={"preset": "8"}),
+    "x264 crf 21": Coding(codec="libx264", rate=21, options={"preset": "veryfast"}),
+    "x265 crf 24": Coding(codec="libx265", rate=24, options={"preset": "veryfast"}),
+    "vp9 crf 32": Coding(codec="libvpx-vp9", rate=32, options={"deadline": "good", "cpu-used": "6"}),
+    "svt-av1 crf 35": Coding(codec="libsvtav1", rate=35, options={"preset": "8"}),
+    "x264 crf 33": Coding(codec="libx264", rate=33, options={"preset": "medium", "aq-mode": "0"}),
+    "vp9 crf 52": Coding(codec="libvpx-vp9", rate=52, options={"deadline": "good", "cpu-used": "6"}),
 }
+BANDED = ("sky", "dark", "anime", "fog")
+"""Drawn scenes that band: scored by CAMBI, and for flicker."""
+FLICKER_FRAMES = 8
+FLICKER_RATE = 21
+COARSE = (
+    ("coarse 6/6", 4, False),
+    ("coarse 6/5", 8, False),
+    ("coarse 6/6 as RGB", 4, True),
+    ("coarse 6/5 as RGB", 8, True),
+)
+"""Name, step of the chroma planes, and whether the frame arrives as RGB."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """Scores of one plane of one scene after one degradation, in dB; None where a region is too small."""
-
-    degradation: str
-    scene: str
-    drawn: bool
-    plane: str
-    """Y, U or V."""
-    smooth_input: float | None
-    smooth: float | None
-    detail_input: float | None
-    detail: float | None
-    cambi_truth: float | None = None
-    """CAMBI of luma at 10 bits, dithered: the truth's own, ..."""
-    cambi_input: float | None = None
-    """... the input's (not dithered), ..."""
-    cambi: float | None = None
-    """... and the result's."""
+YUV420 = FrameFormat(family="yuv", subsampling=(1, 1))
+YUV444 = FrameFormat(family="yuv")
+RGB = FrameFormat(family="rgb", range="full")
 
 
-def degrade(scene: Scene, coding: Coding | None) -> Planes:
-    """The scene in 8 bits; coded, if at all, as the second of three equal frames."""
+def degrade(scene: Scene, coding: Coding | None) -> Frame:
+    """The scene in 8-bit 4:2:0; coded, if at all, as the second of three equal frames."""
     y, u, v = (round_to_codes(plane) for plane in scene.planes)
-    return (y, u, v) if coding is None else code([(y, u, v)] * 3, coding)[1]
+    return Frame((y, u, v) if coding is None else code([(y, u, v)] * 3, coding)[1], YUV420)
 
 
-def restore(debander: Debander, plane: np.ndarray) -> np.ndarray:
-    """The engine's result for one plane of 8-bit codes, before rounding, float32."""
-    values = debander.restore([Frame((plane,), FrameFormat(family="gray"))], 0)[0][0]
-    assert values is not None  # only a plane that isn't chosen comes back as None
-    return values.numpy()
-
-
-def dithered_10_bit(plane: np.ndarray) -> np.ndarray:
-    """A plane in model units as 10-bit codes, with white noise of one code before rounding down."""
-    noise = np.random.default_rng(0).random(plane.shape)
-    return np.clip(np.floor(plane * 4 + noise), 0, 1023).astype(np.uint16)
-
-
-def score_plane(
-    scene: Scene, degradation: str, index: int, degraded: np.ndarray, restored: np.ndarray
-) -> Row:
-    """Scores plane `index` of a scene."""
-    truth = scene.planes[index]
-    smooth = smooth_mask(torch.from_numpy(truth)[None, None])[0, 0].numpy()
-
-    def region(values: np.ndarray, mask: np.ndarray) -> float | None:
-        return psnr(float(np.square(values - truth)[mask].mean())) if mask.mean() >= LEAST_SHARE else None
-
-    smooth_scored = smooth & scene.smooth_is_true
-    row = {
-        "smooth_input": region(degraded, smooth_scored),
-        "smooth": region(restored, smooth_scored),
-        "detail_input": region(degraded, ~smooth),
-        "detail": region(restored, ~smooth),
-    }
-    if index == 0:
-        row["cambi_truth"] = cambi([dithered_10_bit(truth)])
-        row["cambi_input"] = cambi([degraded.astype(np.uint16) * 4])
-        row["cambi"] = cambi([dithered_10_bit(restored)])
-    return Row(degradation=degradation, scene=scene.name, drawn=scene.drawn, plane="YUV"[index], **row)
-
-
-def mean(rows: list[Row], field: str) -> float | None:
-    """Mean of a field over the rows that have it."""
-    values = [value for row in rows if (value := getattr(row, field)) is not None]
-    return float(np.mean(values)) if values else None
-
-
-def gain(rows: list[Row], region: str) -> float | None:
-    """Mean gain of a region over its input, dB."""
-    before, after = mean(rows, f"{region}_input"), mean(rows, region)
-    return None if before is None or after is None else after - before
-
-
-def line(name: str, rows: list[Row]) -> str:
-    """One line of the table: the means of some rows."""
-
-    def number(value: float | None, signed: bool = False) -> str:
-        return "      -" if value is None else f"{value:{'+' if signed else ''}7.2f}"
-
-    cells = [f"{name:26}"]
-    for region in ("smooth", "detail"):
-        cells += [
-            number(mean(rows, f"{region}_input")),
-            number(mean(rows, region)),
-            number(gain(rows, region), True),
-        ]
-    cells += [number(mean(rows, field)) for field in ("cambi_truth", "cambi_input", "cambi")]
-    return " ".join(cells)
-
-
-def print_table(rows: list[Row]) -> None:
-    """Prints, for each degradation, every scene's luma and the means of all planes."""
-    heads = ["smooth:", "result", "gain", "detail:", "result", "gain", "CAMBI:", "input", "result"]
-    click.echo(f"{'PSNR, dB':26} " + " ".join(f"{head:>7}" for head in heads))
-    for degradation in DEGRADATIONS:
-        mine = [row for row in rows if row.degradation == degradation]
-        luma = [row for row in mine if row.plane == "Y"]
-        click.echo(f"\n{degradation}")
-        for row in luma:
-            click.echo(line(f"  {row.scene}", [row]))
-        click.echo(line("  mean Y", luma))
-        click.echo(line("  mean Y, drawn scenes", [row for row in luma if row.drawn]))
-        for plane in "UV":
-            click.echo(line(f"  mean {plane}", [row for row in mine if row.plane == plane]))
-
-
-def check_targets(rows: list[Row]) -> bool:
-    """Prints each target with what was reached (luma, mean over scenes); true if all are met."""
-    met = True
-    click.echo("\ntargets (luma)")
+def score_scene(scene: Scene, methods: dict[str, Method]) -> Iterator[Row]:
+    """All methods on all degradations of a scene."""
+    banded = scene.name.split()[0] in BANDED
+    scorers = [PlaneScorer(p, scene.smooth_is_true, banded and i == 0) for i, p in enumerate(scene.planes)]
     for degradation, coding in DEGRADATIONS.items():
-        luma = [row for row in rows if row.degradation == degradation and row.plane == "Y"]
-        least = SMOOTH_GAIN_QUANTISED_DB if coding is None else SMOOTH_GAIN_CODED_DB
-        for region, target in (("smooth", least), ("detail", -DETAIL_LOSS_DB)):
-            scored = [row for row in luma if getattr(row, region) is not None]
-            reached = gain(scored, region)
-            if reached is None:
-                raise click.ClickException(f"no scene has a {region} region")
-            worst = min(scored, key=lambda row: gain([row], region) or 0.0)
-            verdict = "ok" if reached >= target else "MISSED"
-            met &= reached >= target
-            click.echo(
-                f"  {degradation:15} {region} {reached:+6.2f} dB (at least {target:+.1f}) {verdict:6}"
-                f"  worst: {worst.scene} {gain([worst], region):+.2f}"
-            )
-    return met
+        frame = degrade(scene, coding)
+        for name, method in methods.items():
+            for plane, scorer, result in zip("YUV", scorers, method(frame), strict=True):
+                scores = scorer(result, dither=method is not nothing)
+                yield Row(
+                    degradation=degradation,
+                    scene=scene.name,
+                    drawn=scene.drawn,
+                    method=name,
+                    plane=plane,
+                    **scores,
+                )
 
 
-def write_record(rows: list[Row], path: Path) -> None:
-    """Puts the mean luma scores into the record beside a model's weights, under `held_out_psnr_db`."""
-    fields = ("smooth_input", "smooth", "detail_input", "detail")
-    scores = {}
+def coarse_gains(
+    scene: Scene, methods: dict[str, Method], chroma_step: int, as_rgb: bool
+) -> dict[str, float]:
+    """Gain of whole 4:4:4 frames in RGB, dB by method: 6 bits of luma, fewer or as many of chroma.
+
+    Args:
+        scene: Its 4:4:4 planes are used.
+        methods: All are given the same frame.
+        chroma_step: 4 for 6 bits, 8 for 5.
+        as_rgb: The frame arrives as 8-bit RGB, whose bands were made in Y'CbCr; else as YUV.
+    """
+    truth = ycbcr_to_rgb(scene.full, "bt709")
+    steps = (4, chroma_step, chroma_step)
+    coarse = np.stack([round_to_step(p, s) for p, s in zip(scene.full, steps, strict=True)])
+    if as_rgb:
+        frame = Frame(tuple(round_to_codes(ycbcr_to_rgb(coarse, "bt709"))), RGB)
+    else:
+        frame = Frame(tuple(coarse.astype(np.uint8)), YUV444)
+
+    def decibels(method: Method) -> float:
+        result = np.stack(method(frame))
+        return psnr(float(np.square((result if as_rgb else ycbcr_to_rgb(result, "bt709")) - truth).mean()))
+
+    before = decibels(nothing)
+    return {name: decibels(method) - before for name, method in methods.items()}
+
+
+def flicker(scene: Scene, methods: dict[str, Method]) -> dict[str, float]:
+    """Standard deviation over time in smooth regions of luma, by method; the scene itself stands still."""
+    smooth = smooth_mask(torch.from_numpy(scene.planes[0])[None, None])[0, 0].numpy()
+    results: dict[str, list[np.ndarray]] = {name: [] for name in methods}
+    luma, *chroma = scene.planes
+    u, v = map(round_to_codes, chroma)
+    for number in range(FLICKER_FRAMES):
+        rng = np.random.default_rng([17, number])
+        rate = FLICKER_RATE + int(rng.integers(-2, 3))
+        coding = Coding(codec="libx264", rate=rate, options={"preset": "veryfast"})
+        y = round_to_codes(luma + rng.normal(0, 0.5, smooth.shape))
+        frame = Frame(code([(y, u, v)], coding)[0], YUV420)
+        for name, method in methods.items():
+            results[name].append(method(frame)[0][smooth])
+    return {name: float(np.sqrt(np.stack(frames).var(0).mean())) for name, frames in results.items()}
+
+
+def clean_change(scene: Scene, method: Method) -> float:
+    """RMS change of the scene's luma at 10 bits, in 8-bit steps."""
+    codes = np.rint(scene.planes[0] * 4).astype(np.uint16)
+    frame = Frame((codes,), FrameFormat(family="gray", bit_depth=10))
+    return float(np.sqrt(np.square(method(frame)[0] - nothing(frame)[0]).mean()))
+
+
+def score_extras(scenes: list[Scene], models: dict[str, Method], peers: dict[str, Method]) -> Extras:
+    """What `Row` has no place for."""
+    everyone = {"input": nothing, **models, **peers}
+    coarse: dict[str, dict[str, float]] = {}
+    for name, step, as_rgb in COARSE:
+        methods = models if as_rgb else everyone  # f3kdb's kin take no RGB
+        gains = [coarse_gains(scene, methods, step, as_rgb) for scene in scenes]
+        coarse[name] = {method: float(np.mean([g[method] for g in gains])) for method in methods}
+    moving = [flicker(scene, everyone) for scene in scenes if scene.name.split()[0] in BANDED]
+    return Extras(
+        coarse=coarse,
+        flicker={name: float(np.mean([f[name] for f in moving])) for name in everyone},
+        clean={
+            name: {scene.name: clean_change(scene, method) for scene in scenes if not is_rough(scene)}
+            for name, method in models.items()
+        },
+    )
+
+
+def is_rough(scene: Scene) -> bool:
+    """Whether a scene is one of texture or grain, which has no clean version."""
+    return scene.name.split()[0] in ("texture", "grain")
+
+
+def compare_files(truth: Path, degraded: Path, methods: dict[str, Method], count: int) -> list[Row]:
+    """Scores the first frames of two files: the original, of more than 8 bits, and what became of it."""
+    from bdinn_core.video.reader import Picture, Reader
+
+    def frames(path: Path) -> Iterator[Frame]:
+        with Reader(str(path)) as reader:
+            yield from (item.frame for item in reader.items(set()) if isinstance(item, Picture))
+
+    rows = []
+    for number, (original, frame) in enumerate(zip(frames(truth), frames(degraded), strict=False)):
+        if number == count:
+            break
+        shapes = [[plane.shape for plane in f.planes] for f in (original, frame)]
+        if shapes[0] != shapes[1]:
+            raise click.UsageError(f"the files' planes differ in size: {shapes[0]}, {shapes[1]}")
+        scorers = [PlaneScorer(plane, True, i == 0) for i, plane in enumerate(nothing(original))]
+        for name, method in methods.items():
+            for plane, scorer, result in zip("YUV", scorers, method(frame), strict=False):
+                rows.append(
+                    Row(
+                        degradation=degraded.name,
+                        scene=f"frame {number}",
+                        drawn=False,
+                        method=name,
+                        plane=plane,
+                        **scorer(result),
+                    )
+                )
+    return rows
+
+
+def print_extras(extras: Extras) -> None:
+    """Two lines a measure: methods, numbers."""
+    for what, values in [*extras.coarse.items(), ("flicker", extras.flicker)]:
+        unit = "standard deviation over time" if what == "flicker" else "RGB gain, dB"
+        numbers = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+        click.echo(f"\n{what}: {unit}\n  {numbers}")
+
+
+def write_record(rows: list[Row], path: Path, model: str) -> None:
+    """Puts the mean luma scores into the record beside a model's weights, under `held_out`."""
+    scores: dict[str, Any] = {}
     for degradation in DEGRADATIONS:
-        luma = [row for row in rows if row.degradation == degradation and row.plane == "Y"]
-        scores[degradation] = {field: round(value, 2) for field in fields if (value := mean(luma, field))}
-    record = {**json.loads(path.read_text(encoding="utf-8")), "held_out_psnr_db": scores}
+        luma = select(rows, degradation=degradation, plane="Y")
+        for field in ("smooth", "detail", "contour"):
+            for method, suffix in (("input", "_input"), (model, "")):
+                value = mean(select(luma, method=method), field)
+                scores.setdefault(degradation, {})[field + suffix] = value and round(value, 2)
+    record = {**json.loads(path.read_text(encoding="utf-8")), "held_out": scores}
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 @click.command()
-@click.option("--model", default="fast", show_default=True, help="fast, quality or a .safetensors file.")
+@click.option(
+    "--model", "models", multiple=True, default=("fast", "quality"), show_default=True,
+    help="fast, quality or a .safetensors file; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--peers/--no-peers", default=True, show_default=True, help="pip install '.[bench]' brings them."
+)
+@click.option("--step", default="auto", show_default=True, help="Passed on to the models, as is ...")
+@click.option("--limit", type=float, help="... the limit.")
 @pictures_option
+@click.option(
+    "--truth", type=click.Path(path_type=Path, exists=True), help="Score files of your own: this ..."
+)
+@click.option("--degraded", type=click.Path(path_type=Path, exists=True), help="... is what became of it.")
+@click.option("--frames", default=10, show_default=True, help="How many frames of such files.")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="PyTorch's threads."
 )
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write all numbers here.")
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Also draw a PNG or SVG here.")
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write all rows here."
+    "--record", type=click.Path(path_type=Path, exists=True), help="Put the first model's means here."
 )
-@click.option(
-    "--record",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Also put the means into this record, the .json beside a model's weights.",
-)
-def main(model: str, pictures: Path, threads: int, json_file: Path | None, record: Path | None) -> None:
-    """Scores a model on held-out scenes and checks the project's targets."""
+def main(
+    models: tuple[str, ...],
+    peers: bool,
+    step: str,
+    limit: float | None,
+    pictures: Path,
+    truth: Path | None,
+    degraded: Path | None,
+    frames: int,
+    threads: int,
+    json_file: Path | None,
+    plot_file: Path | None,
+    record: Path | None,
+) -> None:
+    """Scores models and peers on held-out scenes and checks the project's targets."""
+    if (truth is None) != (degraded is None):
+        raise click.UsageError("--truth and --degraded belong together")
     torch.set_num_threads(threads)
-    debander = Debander(DebandOptions(model=model, device="cpu"))
-    rows = []
-    for scene in held_out_scenes(pictures if pictures.is_dir() else None):
-        for degradation, coding in DEGRADATIONS.items():
-            for index, plane in enumerate(degrade(scene, coding)):
-                rows.append(score_plane(scene, degradation, index, plane, restore(debander, plane)))
-    print_table(rows)
-    met = check_targets(rows)
+    changed: dict[str, Any] = {} if limit is None else {"limit": limit}
+    options = {"device": "cpu", "step": step if step == "auto" else float(step), **changed}
+    ours = {Path(name).stem: bdinn(DebandOptions(model=name, **options)) for name in models}
+    others = {name: make() for name, make in PEERS.items()} if peers else {}
+    methods = {"input": nothing, **ours, **others}
+    extras = None
+    if truth and degraded:
+        rows = compare_files(truth, degraded, methods, frames)
+        print_table(rows)
+    else:
+        scenes = held_out_scenes(pictures if pictures.is_dir() else None)
+        rows = [row for scene in scenes for row in score_scene(scene, methods)]
+        print_table(rows)
+        extras = score_extras(scenes, ours, others)
+        print_extras(extras)
     if json_file:
-        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
+        values = {"rows": [asdict(row) for row in rows], "extras": extras and asdict(extras)}
+        json_file.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    if plot_file:
+        plot(rows, plot_file)
     if record:
-        write_record(rows, record)
-    raise SystemExit(0 if met else 1)
+        write_record(rows, record, Path(models[0]).stem)
+    if extras:
+        met = [check_targets(rows, extras, name, TARGETS[name]) for name in ours if name in TARGETS]
+        raise SystemExit(0 if all(met) else 1)
 
 
 if __name__ == "__main__":

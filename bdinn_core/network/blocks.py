@@ -2,62 +2,105 @@
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from .haar import haar_merge, haar_split
-from .subnet import Subnet, difference_features
+from .subnet import convolution, difference_features, differences, replicate_pad
 
 __all__ = ["LatentEdit", "LiftingStep"]
 
 
 class LiftingStep(nn.Module):
-    """Haar split, then two additive couplings: the averages predict the differences, and learn of the rest.
+    """Haar split, then an additive coupling: the averages predict the details, by a linear filter.
 
-    Additive, since each coupling is undone by subtracting what was added: exact to rounding, whatever
-    the subnets compute. `decode` is the mirror image of `encode`.
+    What's left of the details is nothing on a straight gradient and something at the edge of a band.
+    Undone by adding what was subtracted: exact to rounding, whatever the filter has learned. It starts
+    as the central difference.
 
     Args:
         channels: Channels of the picture.
-        width: Hidden channels of the subnets.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.predict = Subnet(3 * channels, 3 * channels, width)
-        self.update = Subnet(3 * channels, channels, width)
+        self.predict = nn.Conv2d(2 * channels, 3 * channels, 3, bias=False)
+        nn.init.zeros_(self.predict.weight)
+        with torch.no_grad():
+            for c in range(
+                channels
+            ):  # the differences on both sides of a block; an eighth, as blocks are 2 px
+                self.predict.weight[c, c, 1, :2] = -1 / 8
+                self.predict.weight[channels + c, channels + c, :2, 1] = -1 / 8
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Split x (N, C, H, W) of even sizes into low (N, C, H/2, W/2) and high (N, 3C, H/2, W/2)."""
         low, high = haar_split(x)
-        high = high - self.predict(difference_features(low))
-        low = low + self.update(torch.asinh(high))
-        return low, high
+        return low, high - self._predicted(low)
 
     def decode(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """Inverse of `encode`."""
-        low = low - self.update(torch.asinh(high))
-        high = high + self.predict(difference_features(low))
-        return haar_merge(low, high)
+        return haar_merge(low, high + self._predicted(low))
+
+    def _predicted(self, low: torch.Tensor) -> torch.Tensor:
+        return self.predict(replicate_pad(differences(low), 1))
 
 
 class LatentEdit(nn.Module):
-    """What to change in a scale's latent.
+    """What to make of a scale's latent.
 
     Args:
         channels: Channels of the picture.
+        finer: Width of the next finer scale; 0 for the finest.
         width: Hidden channels.
         depth: Hidden layers after the first.
-        context_channels: Channels of the context from the coarser scale.
+        coarser: Width of the next coarser scale.
         banded: Whether the hidden layers are banded deformable convolutions.
     """
 
-    def __init__(self, channels: int, width: int, depth: int, context_channels: int, banded: bool) -> None:
+    def __init__(self, channels: int, finer: int, width: int, depth: int, coarser: int, banded: bool) -> None:
         super().__init__()
-        self.subnet = Subnet(6 * channels + context_channels, 3 * channels, width, depth, banded)
+        self.describe = convolution(6 * channels + finer, width)
+        self.context = nn.Conv2d(coarser, width, 1)
+        self.first = convolution(width + 3 * channels, width)
+        self.hidden = nn.ModuleList(convolution(width, width, banded) for _ in range(depth))
+        self.last = convolution(width, 6 * channels)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def description(self, low: torch.Tensor, high: torch.Tensor, finer: torch.Tensor | None) -> torch.Tensor:
+        """Features (N, width, H, W) of what arrived at this scale and, by `finer`, below it.
+
+        Args:
+            low: Averages (N, C, H, W), not restored.
+            high: Details (N, 3C, H, W).
+            finer: Description of the next finer scale, (N, finer, 2H, 2W); None at the finest.
+        """
+        seen = [torch.asinh(high), difference_features(low)]
+        if finer is not None:
+            seen.append(F.avg_pool2d(finer, 2))
+        return F.gelu(self.describe(replicate_pad(torch.cat(seen, 1), 1)))
 
     def forward(
-        self, low: torch.Tensor, high: torch.Tensor, context: torch.Tensor
+        self, low: torch.Tensor, high: torch.Tensor, description: torch.Tensor, coarser: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The edit of `high` (N, 3C, H, W), and the hidden features (N, width, H, W) behind it."""
-        seen = torch.cat([torch.asinh(high), difference_features(low), context], 1)
-        features = self.subnet.features(seen)
-        return self.subnet.output(features), features
+        """The restored details, and the hidden features (N, width, H, W) behind them.
+
+        Each is scaled by a gate in 0..2 and shifted, so that taking away a band's edge asks for one
+        number that says so, and not for its exact negative.
+
+        Args:
+            low: Restored averages (N, C, H, W).
+            high: Details (N, 3C, H, W), as they arrived.
+            description: As `description` gave it.
+            coarser: Hidden features of the next coarser scale, (N, coarser, H/2, W/2) or, above the
+                coarsest scale, (N, coarser, H, W).
+        """
+        context = self.context(coarser)
+        if context.shape[2:] != high.shape[2:]:
+            context = F.interpolate(context, size=high.shape[2:], mode="bilinear")
+        seen = torch.cat([description, difference_features(low)], 1)
+        features = F.gelu(self.first(replicate_pad(seen, 1)) + context)
+        for layer in self.hidden:
+            features = features + F.gelu(layer(replicate_pad(features, 1)))
+        gate, shift = self.last(replicate_pad(features, 1)).chunk(2, 1)
+        return high * (1 + torch.tanh(gate)) + shift, features

@@ -18,30 +18,26 @@ class BDINNConfig:
 
     in_channels: int = 1
     """1: planes one by one. 3: RGB jointly, as in the paper."""
-    lifting_widths: tuple[int, ...]
-    """Hidden channels of the predict and update subnets."""
-    edit_widths: tuple[int, ...]
-    """Hidden channels of the latent-edit subnets."""
-    edit_depths: tuple[int, ...]
-    """Hidden 3x3 layers of the latent-edit subnets, after their first."""
-    context_channels: int
-    """Channels handed from each level's edit to the next finer one."""
+    widths: tuple[int, ...]
+    """Hidden channels of the latent edits."""
+    depths: tuple[int, ...]
+    """Hidden 3x3 layers of the latent edits, after their first; may be 0."""
     banded_from_level: int
     """First level, counted from 1, whose hidden layers are banded deformable convolutions."""
 
     def __post_init__(self) -> None:
-        for name in ("lifting_widths", "edit_widths", "edit_depths"):
+        for name, least in (("widths", 1), ("depths", 0)):
             values = tuple(getattr(self, name))
             object.__setattr__(self, name, values)
             if (
                 len(values) != self.levels
                 or not values
-                or any(not isinstance(v, int) or v < 1 for v in values)
+                or any(not isinstance(v, int) or v < least for v in values)
             ):
                 raise OptionError(
-                    f"{name} must be {self.levels or 'some'} whole numbers >= 1, not {values!r}"
+                    f"{name} must be {self.levels or 'some'} whole numbers >= {least}, not {values!r}"
                 )
-        for name in ("in_channels", "context_channels", "banded_from_level"):
+        for name in ("in_channels", "banded_from_level"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise OptionError(f"{name} must be a whole number >= 1, not {value!r}")
@@ -49,7 +45,7 @@ class BDINNConfig:
     @property
     def levels(self) -> int:
         """Number of scales; bands up to about `2**levels` pixels from an edge are within reach."""
-        return len(self.edit_widths)
+        return len(self.widths)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -69,19 +65,7 @@ class BDINNConfig:
 
 
 CONFIGS = {
-    "fast": BDINNConfig(
-        lifting_widths=(8, 12, 16, 16, 16, 16),
-        edit_widths=(16, 24, 32, 32, 32, 32),
-        edit_depths=(1, 1, 2, 2, 2, 2),
-        context_channels=8,
-        banded_from_level=2,
-    ),
-    "quality": BDINNConfig(
-        lifting_widths=(24, 32, 48, 48, 48, 48),
-        edit_widths=(64, 96, 128, 128, 128, 128),
-        edit_depths=(2, 3, 3, 3, 3, 3),
-        context_channels=32,
-        banded_from_level=2,
-    ),
+    "fast": BDINNConfig(widths=(12, 24, 32, 32, 32, 32), depths=(0, 1, 2, 2, 2, 2), banded_from_level=2),
+    "quality": BDINNConfig(widths=(32, 48, 64, 64, 64, 64), depths=(1, 2, 2, 2, 2, 2), banded_from_level=2),
 }
 """The two models by name: `fast` takes at most 3 kMAC a pixel of a plane, `quality` at most 100."""

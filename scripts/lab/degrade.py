@@ -1,4 +1,4 @@
-"""What makes bands: rounding to 8 bits, and real codecs run in memory through PyAV."""
+"""What makes bands: rounding to few levels, and real codecs run in memory through PyAV."""
 
 import io
 import os
@@ -11,26 +11,28 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-__all__ = ["CODECS", "Coding", "Planes", "code", "random_coding", "round_to_codes"]
+__all__ = ["CODECS", "Coding", "Planes", "code", "random_coding", "round_to_codes", "round_to_step"]
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr by itself; 1 is errors only
 
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Y, U, V of one 4:2:0 frame, uint8."""
 
-CODECS = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
-CRF_LIMITS = {
-    "libx264": (14, 28, 33),
-    "libx265": (16, 29, 33),
-    "libvpx-vp9": (20, 42, 48),
-    "libsvtav1": (20, 45, 51),
+CODECS = ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "mpeg4")
+RATES = {
+    "libx264": (14, 28, 38),
+    "libx265": (16, 29, 38),
+    "libvpx-vp9": (20, 42, 60),
+    "libsvtav1": (20, 45, 60),
+    "mpeg4": (2, 6, 16),
 }
-"""Mildest, medium and heaviest constant rate factor of each codec."""
+"""Mildest, medium and heaviest `Coding.rate` of each codec."""
 QUIET_SINGLE_THREADED = {
     "libx264": {"x264-params": "log-level=none"},
     "libx265": {"x265-params": "log-level=none:pools=none:frame-threads=1"},
     "libvpx-vp9": {"b": "0"},
     "libsvtav1": {"svtav1-params": "lp=1"},
+    "mpeg4": {},
 }
 
 
@@ -40,39 +42,56 @@ class Coding:
 
     codec: str
     """One of `CODECS`."""
-    crf: int
-    """Constant rate factor on the codec's own scale."""
+    rate: int
+    """Constant rate factor on the codec's own scale; for `mpeg4`, which has none, the quantiser 1..31."""
     options: dict[str, str] = field(default_factory=dict)
     """Further encoder options, by FFmpeg's names."""
+
+    def encoder_options(self) -> dict[str, str]:
+        """All options, by FFmpeg's names."""
+        rate = str(self.rate)
+        rates = {"qmin": rate, "qmax": rate} if self.codec == "mpeg4" else {"crf": rate}
+        return {**rates, **QUIET_SINGLE_THREADED[self.codec], **self.options}
+
+
+def round_to_step(plane: np.ndarray, step: float) -> np.ndarray:
+    """Nearest multiples of `step` within the range of 8-bit codes, float32."""
+    return np.clip(np.rint(plane / np.float32(step)) * np.float32(step), 0, 255).astype(np.float32)
 
 
 def round_to_codes(plane: np.ndarray) -> np.ndarray:
     """Nearest 8-bit codes of a plane in model units: uint8."""
-    return np.clip(np.rint(plane), 0, 255).astype(np.uint8)
+    return round_to_step(plane, 1).astype(np.uint8)
 
 
-def random_coding(rng: np.random.Generator, codec: str | None = None) -> Coding:
-    """A coding of mild to medium strength, one in eight heavy; each codec as often as the others.
+def random_coding(rng: np.random.Generator, codec: str | None = None, *, heavy: bool = False) -> Coding:
+    """A coding of mild to medium strength, or a heavy one; each codec as often as the others.
 
     Args:
         rng: All chance comes from here.
         codec: One of `CODECS` instead of a random one.
+        heavy: From medium to streaming at its worst: bands of several codes with edges of blocks.
     """
     codec = codec or CODECS[rng.integers(len(CODECS))]
-    mild, medium, heavy = CRF_LIMITS[codec]
-    crf = int(rng.integers(medium, heavy + 1) if rng.random() < 0.12 else rng.integers(mild, medium + 1))
+    mild, medium, heaviest = RATES[codec]
+    rate = int(rng.integers(medium, heaviest + 1) if heavy else rng.integers(mild, medium + 1))
+    options: dict[str, str] = {}
     if codec == "libx264":
-        options = {"preset": str(rng.choice(["superfast", "veryfast", "fast"]))}
-        if rng.random() < 0.25:
-            options["tune"] = "animation"
+        options = {"preset": str(rng.choice(["superfast", "veryfast", "fast", "medium"]))}
+        if rng.random() < 0.3:
+            options["tune"] = str(rng.choice(["animation", "grain"]))
+        if rng.random() < 0.4:
+            options["aq-mode"] = str(rng.choice([0, 2, 3]))
     elif codec == "libx265":
-        options = {"preset": str(rng.choice(["ultrafast", "veryfast"]))}
+        options = {"preset": str(rng.choice(["ultrafast", "veryfast", "fast"], p=(0.4, 0.4, 0.2)))}
+        if rng.random() < 0.3:
+            options["tune"] = str(rng.choice(["animation", "grain"]))
     elif codec == "libvpx-vp9":
-        slow = rng.random() < 0.4
-        options = {"deadline": "good" if slow else "realtime", "cpu-used": "6" if slow else "7"}
-    else:
+        speed = int(rng.choice([4, 6, 7], p=(0.2, 0.4, 0.4)))
+        options = {"deadline": "realtime" if speed == 7 else "good", "cpu-used": str(speed)}
+    elif codec == "libsvtav1":
         options = {"preset": str(rng.integers(8, 11))}
-    return Coding(codec=codec, crf=crf, options=options)
+    return Coding(codec=codec, rate=rate, options=options)
 
 
 def _to_frame(planes: Planes) -> av.VideoFrame:
@@ -104,9 +123,10 @@ def code(frames: Sequence[Planes], coding: Coding) -> list[Planes]:
         As many decoded frames, in order.
     """
     memory = io.BytesIO()
-    options = {"crf": str(coding.crf), **QUIET_SINGLE_THREADED[coding.codec], **coding.options}
     with av.open(memory, "w", format="matroska") as container:
-        stream = cast(VideoStream, container.add_stream(coding.codec, rate=25, options=options))
+        stream = cast(
+            VideoStream, container.add_stream(coding.codec, rate=25, options=coding.encoder_options())
+        )
         stream.height, stream.width = frames[0][0].shape
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1

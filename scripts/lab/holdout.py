@@ -21,12 +21,14 @@ PICTURE_HEIGHT, PICTURE_WIDTH = 512, 704
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One frame's truth, 4:2:0."""
+    """One frame's truth."""
 
     name: str
     """Generator and variant, or the picture's short name."""
     planes: tuple[np.ndarray, np.ndarray, np.ndarray]
-    """Y (height, width), U and V (half of both), float32, model units."""
+    """4:2:0: Y (height, width), U and V (half of both), float32, model units."""
+    full: np.ndarray
+    """4:4:4: Y, U, V, (3, height, width) float32, model units."""
     smooth_is_true: bool
     """Whether smooth regions can be scored: the truth has no bands of its own."""
     drawn: bool
@@ -161,21 +163,22 @@ def _subsample(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.ascontiguousarray(luma), u, v
 
 
+def _scene(name: str, full: np.ndarray, smooth_is_true: bool, drawn: bool) -> Scene:
+    return Scene(name=name, planes=_subsample(full), full=full, smooth_is_true=smooth_is_true, drawn=drawn)
+
+
 def held_out_scenes(pictures: Path | None) -> list[Scene]:
     """Every drawn scene, and the held-out pictures of the folder if there is one."""
     scenes = []
     for number, (name, draw) in enumerate(GENERATORS.items()):
         for variant, seed in enumerate(SEEDS):
             rgb = np.clip(draw(np.random.default_rng([seed, number])), 0, 1)
-            planes = _subsample(rgb_to_planes(rgb))
-            scenes.append(Scene(name=f"{name} {variant + 1}", planes=planes, smooth_is_true=True, drawn=True))
+            scenes.append(_scene(f"{name} {variant + 1}", rgb_to_planes(rgb), True, True))
     for path, smooth_is_true in list_pictures(pictures, held_out=True) if pictures else []:
         full = load_picture(path, smooth_is_true).planes
         _, height, width = full.shape
         rows, columns = min(height, PICTURE_HEIGHT) // 2 * 2, min(width, PICTURE_WIDTH) // 2 * 2
         top, left = (height - rows) // 2, (width - columns) // 2
-        planes = _subsample(full[:, top : top + rows, left : left + columns])
-        scenes.append(
-            Scene(name=HELD_OUT[path.name], planes=planes, smooth_is_true=smooth_is_true, drawn=False)
-        )
+        full = np.ascontiguousarray(full[:, top : top + rows, left : left + columns])
+        scenes.append(_scene(HELD_OUT[path.name], full, smooth_is_true, False))
     return scenes

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from .metrics import smooth_mask
+from .metrics import CONTOUR_PX, smooth_mask
 
 __all__ = ["LossWeights", "restoration_loss"]
 
@@ -26,6 +26,8 @@ class LossWeights:
     """Smooth regions: logarithm of the mean absolute error over the input's."""
     blocks: float = 0.33
     """Smooth regions: the same of the error averaged over blocks, for each size of block."""
+    contours: float = 0.5
+    """Smooth regions: the same of the error's change over a few pixels, which is what the eye sees."""
     detail: float = 1.0
     """Detail regions: logarithm of the mean squared error over the input's."""
     harm: float = 2.0
@@ -67,8 +69,21 @@ def restoration_loss(
     for side in BLOCKS:
         block = F.interpolate(F.avg_pool2d(error * smooth, side).abs(), scale_factor=side)
         loss = loss + weights.blocks * _log_ratio(block, before, smooth, SMOOTH_FLOOR).mean()
+    for axis in (2, 3):
+        change, change_before = (
+            (_shifted(e, axis) - e.narrow(axis, 0, e.shape[axis] - CONTOUR_PX)) for e in (error, input_error)
+        )
+        both = _shifted(smooth, axis) & smooth.narrow(axis, 0, smooth.shape[axis] - CONTOUR_PX)
+        magnitude = (change.square() + 1e-4).sqrt()
+        ratio = _log_ratio(magnitude, change_before.abs(), both, SMOOTH_FLOOR)
+        loss = loss + 0.5 * weights.contours * ratio.mean()
     change = _log_ratio(error.square(), input_error.square(), detail, DETAIL_FLOOR)
     return loss + (weights.detail * change + weights.harm * F.relu(change)).mean()
+
+
+def _shifted(values: torch.Tensor, axis: int) -> torch.Tensor:
+    """What lies `CONTOUR_PX` further along an axis."""
+    return values.narrow(axis, CONTOUR_PX, values.shape[axis] - CONTOUR_PX)
 
 
 def _log_ratio(after: torch.Tensor, before: torch.Tensor, mask: torch.Tensor, floor: float) -> torch.Tensor:

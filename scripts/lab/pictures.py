@@ -13,6 +13,7 @@ __all__ = [
     "is_posterised",
     "list_pictures",
     "load_picture",
+    "load_pictures",
     "pictures_option",
     "rgb_to_planes",
 ]
@@ -83,6 +84,13 @@ def load_picture(path: Path, smooth_is_true: bool) -> Picture:
         rgb = next(container.decode(video=0)).to_ndarray(format="rgb48le")
     planes = rgb_to_planes(rgb.astype(np.float32) / 65535)
     return Picture(name=path.name, planes=planes, smooth_is_true=smooth_is_true)
+
+
+def load_pictures(folder: Path | None) -> list[Picture]:
+    """All pictures of `folder` that aren't held out; none without a folder."""
+    if folder is None:
+        return []
+    return [load_picture(path, smooth) for path, smooth in list_pictures(folder, held_out=False)]
 
 
 def is_posterised(plane: np.ndarray) -> bool:

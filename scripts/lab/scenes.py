@@ -8,7 +8,21 @@ import numpy as np
 
 from .filters import blur, resize
 
-__all__ = ["cel", "clip_to_range", "gradient", "grainy", "scene", "smooth_shape", "textured"]
+__all__ = [
+    "SCENES",
+    "cel",
+    "clip_to_range",
+    "composed",
+    "faded",
+    "flare",
+    "foggy",
+    "gradient",
+    "grainy",
+    "night",
+    "scene",
+    "smooth_shape",
+    "textured",
+]
 
 BLACK, WHITE = 16.0, 235.0
 
@@ -151,7 +165,82 @@ def grainy(rng: np.random.Generator, size: int) -> np.ndarray:
     return (plane + strength * grain).astype(np.float32)
 
 
+def night(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A dark scene whose few codes spread over the whole patch: bands of 100 px and more."""
+    amplitude = _log_uniform(rng, 1, 8)
+    plane = rng.uniform(BLACK, BLACK + 30) + amplitude * smooth_shape(rng, size)
+    if rng.random() < 0.4:  # a second light of another shape
+        plane = plane + _log_uniform(rng, 0.3, 4) * smooth_shape(rng, size)
+    if rng.random() < 0.3:  # something stands in it
+        cover = np.clip(0.5 - _distance(rng, size) / _log_uniform(rng, 0.7, 20), 0, 1)
+        plane = plane + cover * (rng.uniform(BLACK, BLACK + 12) - plane)
+    return plane.astype(np.float32)
+
+
+def faded(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A drawing, texture or grain on its way to black, white or grey: little contrast is left."""
+    plane = (cel, textured, grainy)[rng.integers(3)](rng, size)
+    level = rng.choice((BLACK, WHITE, rng.uniform(BLACK, WHITE)))
+    return (level + (plane - level) * np.float32(_log_uniform(rng, 0.03, 0.6))).astype(np.float32)
+
+
+def foggy(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Contrast that drowns in fog from one side to the other, so that detail runs out into a gradient."""
+    plane = (cel, textured)[rng.integers(2)](rng, size)
+    clear = np.clip(smooth_shape(rng, size) * rng.uniform(1, 1.6) - rng.uniform(0, 0.5), 0, 1)
+    fog = rng.uniform(60, WHITE) + rng.uniform(-25, 25) * smooth_shape(rng, size)
+    return (fog + (plane - fog) * clear ** np.float32(rng.uniform(1, 3))).astype(np.float32)
+
+
+def flare(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A light into the lens: a halo, a streak, and rings and discs along a line, over a dim scene."""
+    y, x = _axes(size)
+    plane = night(rng, size) if rng.random() < 0.6 else gradient(rng, size)
+    centre_y, centre_x = rng.uniform(0, 1, 2)
+    across, along = y - centre_y, x - centre_x
+    halo = 1 / (1 + (np.hypot(across, along) / _log_uniform(rng, 0.02, 0.3)) ** 2)
+    plane = plane + _log_uniform(rng, 5, 150) * halo
+    if rng.random() < 0.5:
+        streak = np.exp(-((across / rng.uniform(0.005, 0.05)) ** 2)) / (1 + np.abs(along) * rng.uniform(2, 9))
+        plane = plane + _log_uniform(rng, 3, 60) * streak
+    for _ in range(rng.integers(0, 5)):
+        place = rng.uniform(-1, 2)
+        distance = np.hypot(
+            y - (centre_y + place * (0.5 - centre_y)), x - (centre_x + place * (0.5 - centre_x))
+        )
+        radius, softness = _log_uniform(rng, 0.02, 0.25), _log_uniform(rng, 0.003, 0.1)
+        disc = np.clip(0.5 - (distance - radius) / softness, 0, 1)
+        if rng.random() < 0.4:
+            disc = disc * (distance / radius) ** 2
+        plane = plane + _log_uniform(rng, 0.7, 20) * disc
+    return plane.astype(np.float32)
+
+
+SCENES = {
+    gradient: 0.20,
+    cel: 0.24,
+    textured: 0.20,
+    grainy: 0.10,
+    night: 0.10,
+    faded: 0.06,
+    foggy: 0.05,
+    flare: 0.05,
+}
+"""Every kind of scene and its share."""
+
+
 def scene(rng: np.random.Generator, size: int) -> np.ndarray:
     """One scene of any kind: (size, size) float32 in model units, within black..white."""
-    kind = rng.choice(4, p=(0.27, 0.33, 0.27, 0.13))
-    return clip_to_range((gradient, cel, textured, grainy)[kind](rng, size))
+    draw = list(SCENES)[rng.choice(len(SCENES), p=list(SCENES.values()))]
+    return clip_to_range(draw(rng, size))
+
+
+def composed(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+    """A plane (size, size) of a picture, part of which is drawn: a sky behind it, a glow or fog over it."""
+    size = picture.shape[0]
+    drawn = (gradient, night, cel)[rng.choice(3, p=(0.5, 0.3, 0.2))](rng, size)
+    if rng.random() < 0.6:
+        cover = np.clip(0.5 - _distance(rng, size) / _log_uniform(rng, 0.7, 60), 0, 1)
+    else:
+        cover = np.clip(smooth_shape(rng, size) * rng.uniform(1, 2) - rng.uniform(0, 0.5), 0, 1)
+    return (picture + cover * (drawn - picture)).astype(np.float32)

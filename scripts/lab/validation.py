@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from .metrics import psnr, smooth_mask
-from .pairs import KINDS, fine_texture_pair, make_pair, quantise
+from .pairs import KINDS, fine_texture_pair, make_pair
 from .pictures import Picture
+from .quantise import requantise
 
 __all__ = ["Score", "make_validation_set", "score"]
 
 SEED = 20_260_101
-PAIRS_PER_KIND = 6
+PAIRS_PER_KIND = 16
 CROP = 256
 
 
@@ -36,33 +37,42 @@ Group = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 def make_validation_set(pictures: Sequence[Picture]) -> dict[str, Group]:
-    """Pairs by group: each kind of degradation, and `texture`, fine texture only quantised."""
+    """Pairs by group: each kind of degradation; `coarse`, 6 bits; `texture`, fine, rounded to 8 bits."""
     groups: dict[str, Group] = {}
-    for number, name in enumerate([*KINDS, "texture"]):
+    for number, name in enumerate([*KINDS, "coarse", "texture"]):
         groups[name] = []
         for index in range(PAIRS_PER_KIND):
             rng = np.random.default_rng([SEED, number, index])
-            pair = fine_texture_pair(rng) if name == "texture" else make_pair(rng, pictures, name)
+            if name == "texture":
+                pair = fine_texture_pair(rng)
+            else:
+                pair = make_pair(rng, pictures, "quantised" if name == "coarse" else name)
             truth = pair.truth[:CROP, :CROP]
             if pair.degraded is None:
-                degraded, truth = quantise(rng, truth)
+                degraded, truth = requantise(rng, truth, 4.0 if name == "coarse" else 1.0)
             else:
                 degraded = pair.degraded[:CROP, :CROP].astype(np.float32)
             groups[name].append((torch.tensor(degraded)[None, None], torch.tensor(truth)[None, None]))
     return groups
 
 
-def score(restore: Callable[[torch.Tensor], torch.Tensor], groups: dict[str, Group]) -> dict[str, Score]:
+def score(
+    restore: Callable[[torch.Tensor], torch.Tensor],
+    groups: dict[str, Group],
+    device: torch.device | str = "cpu",
+) -> dict[str, Score]:
     """Scores `restore` (a model in eval mode) on every group; pairs without a region don't count in it."""
-    return {name: _score_group(restore, group) for name, group in groups.items()}
+    return {name: _score_group(restore, group, device) for name, group in groups.items()}
 
 
 @torch.no_grad()
-def _score_group(restore: Callable[[torch.Tensor], torch.Tensor], group: Group) -> Score:
+def _score_group(
+    restore: Callable[[torch.Tensor], torch.Tensor], group: Group, device: torch.device | str
+) -> Score:
     found: dict[str, list[float]] = {"smooth_input": [], "smooth": [], "detail_input": [], "detail": []}
     for degraded, truth in group:
         smooth = smooth_mask(truth)
-        restored = restore(degraded)
+        restored = restore(degraded.to(device)).cpu()
         for region, mask in (("smooth", smooth), ("detail", ~smooth)):
             if mask.float().mean() < 0.02:
                 continue

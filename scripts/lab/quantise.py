@@ -1,0 +1,85 @@
+"""Quantisation without a codec: to 8 bits, to fewer, at 10 bits, and in the colours of another matrix."""
+
+import numpy as np
+
+from .degrade import round_to_step
+
+__all__ = ["quantise", "random_step", "requantise", "rgb_to_ycbcr", "ycbcr_to_rgb"]
+
+COARSE_STEPS = (2.0, 4.0, 8.0)
+"""Of 7, 6 and 5 bits, in 8-bit steps."""
+TRUNCATED_SHARE = 0.15
+TWICE_SHARE = 0.25
+LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+"""Of red and blue, by matrix."""
+
+
+def random_step(rng: np.random.Generator) -> float:
+    """A distance between levels: mostly 1, sometimes a quarter (10 bits), often coarse."""
+    if rng.random() < 0.72:
+        return 1.0
+    return 0.25 if rng.random() < 0.25 else float(rng.choice(COARSE_STEPS, p=(0.25, 0.5, 0.25)))
+
+
+def requantise(rng: np.random.Generator, plane: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Few levels as pictures come by them: rounded or truncated, once or twice.
+
+    Args:
+        rng: All chance comes from here.
+        plane: (height, width) float32, model units.
+        step: Distance of the levels in 8-bit steps.
+
+    Returns:
+        The coarse plane and its truth, both float32. Truncation darkens by half a step on average.
+        Nothing in the coarse plane tells that it did, so the truth is darkened with it.
+    """
+    truth = plane
+    if step > 1 and rng.random() < TRUNCATED_SHARE:
+        shift = np.float32((step - 1) / 2)
+        coarse = round_to_step(round_to_step(plane, 1) - shift, step)
+        truth = plane - shift
+    else:
+        coarse = round_to_step(plane, step)
+    if step > 1 and rng.random() < TWICE_SHARE:
+        coarse = round_to_step(coarse, float(rng.choice(COARSE_STEPS)))
+    return coarse, truth
+
+
+def quantise(rng: np.random.Generator, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quantises a crop after a random change of contrast and level, so that it never repeats.
+
+    Args:
+        rng: All chance comes from here.
+        truth: (height, width) float32, model units.
+
+    Returns:
+        The quantised crop and the changed truth, both float32.
+    """
+    gain, offset = np.exp(rng.uniform(np.log(0.5), np.log(1.25))), rng.uniform(-0.5, 0.5)
+    centre = truth.mean()
+    changed = (centre + (truth - centre) * gain + offset).astype(np.float32)
+    return requantise(rng, changed, random_step(rng))
+
+
+def ycbcr_to_rgb(planes: np.ndarray, matrix: str) -> np.ndarray:
+    """Limited-range Y'CbCr (3, height, width) to full-range R'G'B', both in 8-bit steps, not rounded."""
+    red_weight, blue_weight = LUMA_WEIGHTS[matrix]
+    luma, blue, red = (planes[0] - 16) * (255 / 219), planes[1] - 128, planes[2] - 128
+    red = luma + red * (255 / 224 * 2 * (1 - red_weight))
+    blue = luma + blue * (255 / 224 * 2 * (1 - blue_weight))
+    green = (luma - red_weight * red - blue_weight * blue) / (1 - red_weight - blue_weight)
+    return np.stack([red, green, blue]).astype(np.float32)
+
+
+def rgb_to_ycbcr(planes: np.ndarray, matrix: str) -> np.ndarray:
+    """Inverse of `ycbcr_to_rgb`."""
+    red_weight, blue_weight = LUMA_WEIGHTS[matrix]
+    red, green, blue = planes
+    luma = red_weight * red + (1 - red_weight - blue_weight) * green + blue_weight * blue
+    return np.stack(
+        [
+            16 + luma * (219 / 255),
+            128 + (blue - luma) * (224 / 255 / 2 / (1 - blue_weight)),
+            128 + (red - luma) * (224 / 255 / 2 / (1 - red_weight)),
+        ]
+    ).astype(np.float32)
