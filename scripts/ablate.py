@@ -19,7 +19,7 @@ from train import Recipe, Run
 
 from bdinn_core.network import BDINN, CONFIGS
 from bdinn_core.network.blocks import LatentEdit, LiftingStep
-from bdinn_core.network.subnet import convolution, difference_features, replicate_pad
+from bdinn_core.network.subnet import convolution, difference_features, replicate_pad, zero_convolution
 
 BASE = CONFIGS["fast"]
 NEVER = 99
@@ -82,8 +82,7 @@ class _SubnetStep(LiftingStep):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(channels)
-        self.first, self.last = convolution(3 * channels, width), convolution(width, 3 * channels)
-        nn.init.zeros_(self.last.weight)
+        self.first, self.last = convolution(3 * channels, width), zero_convolution(width, 3 * channels)
 
     def _predicted(self, low: torch.Tensor) -> torch.Tensor:
         hidden = F.gelu(self.first(replicate_pad(difference_features(low), 1)))
@@ -129,9 +128,7 @@ class UShape(nn.Module):
             nn.ModuleList(convolution(width, width, i > 0) for _ in range(1 + BASE.depths[i]))
             for i, width in enumerate(widths)
         )
-        self.last = convolution(widths[0], 4)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = zero_convolution(widths[0], 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Restored planes (N, 1, H, W) of x, whose sides are multiples of 64."""

@@ -7,6 +7,7 @@ the project's targets with what was reached. Exit code 1 if a target is missed.
 import json
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -157,11 +158,11 @@ def is_rough(scene: Scene) -> bool:
 
 def compare_files(truth: Path, degraded: Path, methods: dict[str, Method], count: int) -> list[Row]:
     """Scores the first frames of two files: the original, of more than 8 bits, and what became of it."""
-    from bdinn_core.video.reader import Picture, Reader
+    from bdinn_core.video.reader import Picture, Source
 
     def frames(path: Path) -> Iterator[Frame]:
-        with Reader(str(path)) as reader:
-            yield from (item.frame for item in reader.items(set()) if isinstance(item, Picture))
+        with closing(Source(str(path))) as source:
+            yield from (item.frame for item in source.items(set()) if isinstance(item, Picture))
 
     rows = []
     for number, (original, frame) in enumerate(zip(frames(truth), frames(degraded), strict=False)):

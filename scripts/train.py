@@ -60,7 +60,7 @@ class Recipe:
     """Share of the steps."""
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0
-    average: float = 0.998
+    average: float = 0.999
     """Decay per step of the averaged weights, approached from below in the first steps."""
     initial_pairs: int = 256
     pairs_per_step: float = 1.0

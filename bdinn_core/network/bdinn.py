@@ -12,7 +12,7 @@ from ..errors import FormatError
 from ..ops import BandedDeformConv2d
 from .blocks import LatentEdit, LiftingStep
 from .config import BDINNConfig
-from .subnet import convolution, difference_features, replicate_pad
+from .subnet import convolution, difference_features, replicate_pad, zero_convolution
 
 __all__ = ["BDINN", "Coarse", "Latents"]
 
@@ -82,10 +82,9 @@ class BDINN(nn.Module):
         Raises:
             FormatError: for another shape.
         """
-        padded = self._pad(x)
-        low, highs, descriptions = self._describe(padded, None, 0, self.fine_scales)
-        coarse = self._restore_coarse(low, descriptions[-1])
-        return _crop(self._restore(coarse, highs, descriptions, 0).low, (x.shape[2], x.shape[3]))
+        low, highs, descriptions = self._describe(self._pad(x), None, 0, self.config.levels)
+        top = self.top(low, descriptions[-1])
+        return _crop(self._restore(top, highs, descriptions, 0).low, (x.shape[2], x.shape[3]))
 
     @property
     def fine_scales(self) -> int:
@@ -107,8 +106,9 @@ class BDINN(nn.Module):
 
     def restore_coarse(self, encoded: torch.Tensor) -> Coarse:
         """Restore the scales above the fine ones, from what `encode_fine` gave for a whole plane."""
-        c = self.config.in_channels
-        return self._restore_coarse(encoded[:, :c], encoded[:, c:])
+        c, first = self.config.in_channels, self.fine_scales
+        low, highs, descriptions = self._describe(encoded[:, :c], encoded[:, c:], first, self.config.levels)
+        return self._restore(self.top(low, descriptions[-1]), highs, descriptions, first)
 
     def restore_fine(self, x: torch.Tensor, coarse: Coarse) -> torch.Tensor:
         """Restored tiles, from the tiles x in whole blocks and what `restore_coarse` gave there."""
@@ -149,11 +149,6 @@ class BDINN(nn.Module):
             highs.append(high)
             descriptions.append(description)
         return low, highs, descriptions
-
-    def _restore_coarse(self, low: torch.Tensor, description: torch.Tensor) -> Coarse:
-        low, highs, descriptions = self._describe(low, description, self.fine_scales, self.config.levels)
-        top = self.top(low, descriptions[-1])
-        return self._restore(top, highs, descriptions, self.fine_scales)
 
     def _restore(
         self, coarse: Coarse, highs: list[torch.Tensor], descriptions: list[torch.Tensor], first: int
@@ -197,9 +192,7 @@ class TopEdit(nn.Module):
         super().__init__()
         self.first = convolution(3 * channels + width, width)
         self.hidden = convolution(width, width)
-        self.last = convolution(width, channels)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = zero_convolution(width, channels)
 
     def forward(self, low: torch.Tensor, description: torch.Tensor) -> Coarse:
         """The restored averages of `low` (N, C, H, W), described by the coarsest scale, (N, width, H, W)."""

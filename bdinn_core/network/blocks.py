@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .haar import haar_merge, haar_split
-from .subnet import convolution, difference_features, differences, replicate_pad
+from .subnet import convolution, difference_features, differences, replicate_pad, zero_convolution
 
 __all__ = ["LatentEdit", "LiftingStep"]
 
@@ -63,9 +63,7 @@ class LatentEdit(nn.Module):
         self.context = nn.Conv2d(coarser, width, 1)
         self.first = convolution(width + 3 * channels, width)
         self.hidden = nn.ModuleList(convolution(width, width, banded) for _ in range(depth))
-        self.last = convolution(width, 6 * channels)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = zero_convolution(width, 6 * channels)
 
     def description(self, low: torch.Tensor, high: torch.Tensor, finer: torch.Tensor | None) -> torch.Tensor:
         """Features (N, width, H, W) of what arrived at this scale and, by `finer`, below it.

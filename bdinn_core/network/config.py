@@ -10,7 +10,7 @@ __all__ = ["CONFIGS", "BDINNConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class BDINNConfig:
-    """Shape of a BDINN; the tuples have one entry a level, the finest first.
+    """Shape of a BDINN; the tuples have one entry a level, two or more, the finest first.
 
     Raises:
         OptionError: for numbers no network can have; the message names them.
@@ -31,11 +31,11 @@ class BDINNConfig:
             object.__setattr__(self, name, values)
             if (
                 len(values) != self.levels
-                or not values
+                or len(values) < 2
                 or any(not isinstance(v, int) or v < least for v in values)
             ):
                 raise OptionError(
-                    f"{name} must be {self.levels or 'some'} whole numbers >= {least}, not {values!r}"
+                    f"{name} must be {max(self.levels, 2)} whole numbers >= {least}, not {values!r}"
                 )
         for name in ("in_channels", "banded_from_level"):
             value = getattr(self, name)
@@ -66,6 +66,6 @@ class BDINNConfig:
 
 CONFIGS = {
     "fast": BDINNConfig(widths=(12, 24, 32, 32, 32, 32), depths=(0, 1, 2, 2, 2, 2), banded_from_level=2),
-    "quality": BDINNConfig(widths=(32, 48, 64, 64, 64, 64), depths=(1, 2, 2, 2, 2, 2), banded_from_level=2),
+    "quality": BDINNConfig(widths=(24, 48, 64, 96, 96, 96), depths=(0, 2, 2, 3, 3, 3), banded_from_level=3),
 }
 """The two models by name: `fast` takes at most 3 kMAC a pixel of a plane, `quality` at most 100."""

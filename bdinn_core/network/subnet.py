@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ..ops import BandedDeformConv2d
 
-__all__ = ["convolution", "difference_features", "differences", "replicate_pad"]
+__all__ = ["convolution", "difference_features", "differences", "replicate_pad", "zero_convolution"]
 
 
 def replicate_pad(x: torch.Tensor, margin: int) -> torch.Tensor:
@@ -19,6 +19,14 @@ def convolution(in_channels: int, out_channels: int, banded: bool = False) -> nn
     if banded:
         return BandedDeformConv2d(in_channels, out_channels, padding=0)
     return nn.Conv2d(in_channels, out_channels, 3)
+
+
+def zero_convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """An ordinary one that starts at zero: with it as last layer, an untrained subnet changes nothing."""
+    conv = nn.Conv2d(in_channels, out_channels, 3)
+    for parameter in conv.parameters():
+        nn.init.zeros_(parameter)
+    return conv
 
 
 def differences(low: torch.Tensor) -> torch.Tensor:

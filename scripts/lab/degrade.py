@@ -80,8 +80,8 @@ def random_coding(rng: np.random.Generator, codec: str | None = None, *, heavy: 
         options = {"preset": str(rng.choice(["superfast", "veryfast", "fast", "medium"]))}
         if rng.random() < 0.3:
             options["tune"] = str(rng.choice(["animation", "grain"]))
-        if rng.random() < 0.4:
-            options["aq-mode"] = str(rng.choice([0, 2, 3]))
+        if rng.random() < 0.6:  # without adaptive quantisation, smooth regions suffer most
+            options["aq-mode"] = str(rng.choice([0, 2, 3], p=(0.7, 0.15, 0.15)))
     elif codec == "libx265":
         options = {"preset": str(rng.choice(["ultrafast", "veryfast", "fast"], p=(0.4, 0.4, 0.2)))}
         if rng.random() < 0.3:

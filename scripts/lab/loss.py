@@ -26,7 +26,7 @@ class LossWeights:
     """Smooth regions: logarithm of the mean absolute error over the input's."""
     blocks: float = 0.33
     """Smooth regions: the same of the error averaged over blocks, for each size of block."""
-    contours: float = 0.5
+    contours: float = 0.75
     """Smooth regions: the same of the error's change over a few pixels, which is what the eye sees."""
     detail: float = 1.0
     """Detail regions: logarithm of the mean squared error over the input's."""

@@ -14,14 +14,14 @@ from .scenes import clip_to_range, composed, gradient, scene, textured
 __all__ = ["KINDS", "SIZE", "Pair", "fine_texture_pair", "make_pair"]
 
 KINDS = {
-    "quantised": 0.30,
+    "quantised": 0.27,
     "rgb": 0.05,
-    "libx264": 0.11,
-    "libx265": 0.09,
-    "libvpx-vp9": 0.09,
+    "libx264": 0.10,
+    "libx265": 0.08,
+    "libvpx-vp9": 0.08,
     "libsvtav1": 0.08,
-    "mpeg4": 0.03,
-    "heavy": 0.25,
+    "mpeg4": 0.02,
+    "heavy": 0.32,
 }
 """Each kind of degradation with its share of the pairs; `heavy` is any codec, pressed hard."""
 
@@ -29,7 +29,7 @@ SIZE = 512
 MARGIN = 16  # what a pan of at most 4 px a frame can uncover
 PICTURES_SHARE = 0.3
 COMPOSED_SHARE = 0.3
-HEAVY_CODECS_SHARES = (0.42, 0.12, 0.28, 0.12, 0.06)
+HEAVY_CODECS_SHARES = (0.5, 0.1, 0.25, 0.1, 0.05)
 COARSE_BEFORE_CODING_SHARE = 0.12
 
 
