@@ -17,6 +17,7 @@ from .options import TILE_GRID, DebandOptions, PerPlane, check_mask
 from .planes import Frame, FrameFormat
 from .quantize import change_depth, quantize
 from .tiling import TilePlan, plan_tiles
+from .views import see, upload
 
 __all__ = ["Debander"]
 
@@ -124,10 +125,7 @@ class Debander:
         steps = frame.format.steps_per_value(plane)
         mask = self.options.mask if mask is None else mask
         if change is not None:
-            limit = self.options.limit * self._step
-            change = change.clamp(-limit, limit) * self._per_plane(
-                "strength", self.options.strength, frame, plane
-            )
+            change = change * self._per_plane("strength", self.options.strength, frame, plane)
             if mask is not None:
                 change = change * self._mask_weights(mask, frame, plane)
             values = values + change / steps
@@ -153,26 +151,36 @@ class Debander:
 
     def _network_changes(self, frames: Sequence[Frame]) -> dict[tuple[int, int], torch.Tensor]:
         """What the network would change, in 8-bit steps, by (frame, plane), where anything may change."""
-        fields: dict[tuple[int, int, int], torch.Tensor] = {}  # (1, 1, H, W), in units of `step`
-        changes: dict[tuple[int, int], torch.Tensor] = {}
-        for i, frame in enumerate(frames):
-            for p, plane in enumerate(frame.planes):
-                strength = self._per_plane("strength", self.options.strength, frame, p)
-                if self._chosen(p) and strength and self.options.limit:
-                    steps = self._upload(plane) * (frame.format.steps_per_value(p) / self._step)
-                    steps = torch.nan_to_num(steps).clamp(-LARGEST, LARGEST)
-                    changes[i, p] = torch.empty_like(steps)
-                    for f, lines in enumerate(_fields(steps, frame)):
-                        fields[i, p, f] = lines[None, None]
+        wanted = [[p for p in range(len(f.planes)) if self._may_change(f, p)] for f in frames]
+        views = [see(f, w, self.options.step, self.device) for f, w in zip(frames, wanted, strict=True)]
+        signals = {(i, s): signal for i, view in enumerate(views) for s, signal in view.signals.items()}
+        fields: dict[tuple[int, int, int], torch.Tensor] = {}  # (1, 1, H, W), in units of their step
+        for (i, s), signal in signals.items():
+            values = torch.nan_to_num(signal.values / signal.step).clamp(-LARGEST, LARGEST)
+            for f, lines in enumerate(_fields(values, frames[i])):
+                fields[i, s, f] = lines[None, None]
+        changes = {key: torch.empty_like(signal.values) for key, signal in signals.items()}
         shapes = dict.fromkeys(field.shape for field in fields.values())
         with self._precision():
             for shape in shapes:
                 same = {key: field for key, field in fields.items() if field.shape == shape}
                 restored = self._restore_planes(torch.cat(list(same.values())))
-                for (i, p, f), result in zip(same, restored, strict=True):
-                    change = _fields(changes[i, p], frames[i])[f]
-                    torch.sub(result[0, 0], same[i, p, f][0, 0], out=change).mul_(self._step)
-        return changes
+                for (i, s, f), result in zip(same, restored, strict=True):
+                    change = _fields(changes[i, s], frames[i])[f]
+                    torch.sub(result[0, 0], same[i, s, f][0, 0], out=change)
+        limit = self.options.limit
+        for key, change in changes.items():
+            change.clamp_(-limit, limit).mul_(signals[key].step)
+        for i, view in enumerate(views):
+            if view.to_rgb is not None:
+                mixed = torch.tensordot(view.to_rgb, torch.stack([changes[i, s] for s in range(3)]), 1)
+                changes |= {(i, p): mixed[p] for p in range(3)}
+        return {(i, p): changes[i, p] for i, planes in enumerate(wanted) for p in planes}
+
+    def _may_change(self, frame: Frame, plane: int) -> bool:
+        """Whether the options let the network change a plane."""
+        strength = self._per_plane("strength", self.options.strength, frame, plane)
+        return bool(self._chosen(plane) and strength and self.options.limit)
 
     def _restore_planes(self, planes: torch.Tensor) -> list[torch.Tensor]:
         """What the network makes of planes (P, 1, H, W), each (1, 1, H, W)."""
@@ -226,16 +234,11 @@ class Debander:
             size = max(AUTO_TILE, 2 * overlap)
         return plan_tiles(height, width, size or max(height, width) + TILE_GRID, overlap)
 
-    @property
-    def _step(self) -> float:
-        return 1.0 if self.options.step == "auto" else float(self.options.step)
-
     def _chosen(self, plane: int) -> bool:
         return self.options.planes is None or plane in self.options.planes
 
     def _upload(self, plane: np.ndarray) -> torch.Tensor:
-        """float32 (H, W) of a plane's own values, on the device."""
-        return torch.from_numpy(plane.astype(np.float32)).to(self.device)
+        return upload(plane, self.device)
 
     def _mask_weights(self, mask: np.ndarray, frame: Frame, plane: int) -> torch.Tensor:
         """The mask as float32 0..1 at the plane's size."""

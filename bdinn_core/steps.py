@@ -1,0 +1,73 @@
+"""The distance between a plane's levels, which is the height of its bands: what `step="auto"` finds.
+
+The network was trained on bands of one 8-bit step and on what codecs make of them, and serves any height:
+`net(x / step) * step`. A plane that was quantised more coarsely and not coded since gives its step away:
+all its values are multiples of it, and neighbours mostly differ by one of them or not at all.
+"""
+
+import numpy as np
+
+from .planes import Frame
+
+__all__ = ["find_step", "plane_step", "sample_rows"]
+
+FLOAT_NOISE = 0.02
+"""How far from its level a float may be that was an integer once, in 8-bit steps."""
+COARSEST, FINEST = 8.0, 2.0**-8
+ON_LEVELS = 0.98
+"""Share of the pixels that lie on the levels; the rest may be a subtitle or a logo."""
+LEAST_SINGLE = 0.2
+"""Share of single levels among the changes from pixel to pixel: less is a drawing of few flat colours."""
+MOSTLY = 0.5
+ROWS_APART = 8
+
+
+def plane_step(frame: Frame, plane: int) -> float:
+    """The distance between the levels of a frame's plane, in 8-bit steps; see `find_step`."""
+    form = frame.format
+    rows = sample_rows(frame.planes[plane]).astype(np.float32) * np.float32(form.steps_per_value(plane))
+    return find_step(rows, FLOAT_NOISE if form.is_float else 0.0)
+
+
+def sample_rows(plane: np.ndarray) -> np.ndarray:
+    """Pairs of neighbouring rows, `ROWS_APART` apart: (2, pairs, width) of a plane (height, width)."""
+    return np.stack([plane[:-1:ROWS_APART], plane[1::ROWS_APART]]) if len(plane) > 1 else plane[None]
+
+
+def find_step(values: np.ndarray, noise: float = 0.0) -> float:
+    """The distance between the levels of a plane, in 8-bit steps; 1 where there is no telling.
+
+    Args:
+        values: What `sample_rows` gave, float32 in 8-bit steps.
+        noise: How far off its level a value may be.
+
+    Returns:
+        A power of two: 2, 4 or 8 for 7, 6 or 5 bits; 1 for 8 bits, in whatever depth they came; less
+        for gradients that have flat bands of so little height; else 1.
+    """
+    step = COARSEST
+    while step > max(FINEST, noise):
+        levels = np.rint(values / step)
+        with np.errstate(invalid="ignore"):  # of infinite values
+            off = np.abs(values - levels * step)
+        if np.mean(off <= noise) >= ON_LEVELS:
+            with np.errstate(invalid="ignore"):
+                changes = np.abs(np.concatenate([np.diff(levels, axis=axis).ravel() for axis in (0, 2)]))
+            return step if _is_banded(changes, fine=step < 1) else 1.0
+        step /= 2
+    return 1.0
+
+
+def _is_banded(changes: np.ndarray, fine: bool) -> bool:
+    """Whether changes from pixel to pixel, in levels, are those of bands.
+
+    A plane of many bits always lies on its finest levels; only if most of it is flat there, and most
+    changes are single levels, are these levels what one sees.
+    """
+    moving = changes[changes > 0]
+    if not moving.size:
+        return False
+    single = np.mean(moving == 1)
+    if fine:
+        return bool(single >= MOSTLY and moving.size <= MOSTLY * changes.size)
+    return bool(single >= LEAST_SINGLE)

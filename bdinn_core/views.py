@@ -1,0 +1,63 @@
+"""A frame as the network gets to see it: planes in 8-bit steps, each with the height of its bands."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from .planes import Frame
+from .steps import plane_step
+from .ycbcr import find_ycbcr
+
+__all__ = ["Signal", "View", "see", "upload"]
+
+
+class Signal(NamedTuple):
+    """A plane to be restored."""
+
+    values: torch.Tensor
+    """(H, W) float32, 8-bit steps."""
+    step: float
+    """Height of its bands, 8-bit steps."""
+
+
+class View(NamedTuple):
+    """What is to be restored of a frame."""
+
+    signals: dict[int, Signal]
+    """By index: of the frame's planes, or of Y, Cb and Cr."""
+    to_rgb: torch.Tensor | None = None
+    """(3, 3): takes changes of Y, Cb and Cr back to R, G and B; `None` if the signals are planes."""
+
+
+def upload(plane: np.ndarray, device: torch.device) -> torch.Tensor:
+    """float32 (H, W) of a plane's own values, on the device."""
+    return torch.from_numpy(plane.astype(np.float32)).to(device)
+
+
+def see(frame: Frame, wanted: Sequence[int], step: float | Literal["auto"], device: torch.device) -> View:
+    """The view of a frame.
+
+    Args:
+        frame: The frame.
+        wanted: Indices of the planes that may change.
+        step: Height of the bands in 8-bit steps, or `auto`: found for each plane, and, of an RGB frame,
+            in the Y'CbCr where it has coarse levels.
+        device: Where the planes go.
+    """
+
+    def in_steps(plane: int) -> torch.Tensor:
+        return upload(frame.planes[plane], device) * frame.format.steps_per_value(plane)
+
+    if step != "auto":
+        return View({p: Signal(in_steps(p), step) for p in wanted})
+    found = find_ycbcr(frame) if wanted else None
+    if found is None:
+        return View({p: Signal(in_steps(p), plane_step(frame, p)) for p in wanted})
+    ycbcr, steps = found
+    from_rgb, to_rgb, zero = (
+        torch.from_numpy(values).to(device) for values in (ycbcr.from_rgb, ycbcr.to_rgb, ycbcr.zero)
+    )
+    planes = torch.tensordot(from_rgb, torch.stack([in_steps(p) for p in range(3)]), 1) + zero[:, None, None]
+    return View({s: Signal(planes[s], steps[s]) for s in range(3)}, to_rgb)

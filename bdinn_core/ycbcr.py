@@ -1,0 +1,78 @@
+"""R'G'B' as Y'CbCr, for pictures whose bands were made there.
+
+A video frame saved as an RGB picture has the bands of its Y'CbCr planes, which overlap in R, G and B.
+Where Y'CbCr turns out to have coarse levels, it is the place to remove them; what changes is taken back
+to R'G'B' by the same linear map, so that where nothing changes, nothing is converted.
+
+Source: ITU-R BT.601 and BT.709; H.273.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .planes import ColorRange, Frame
+from .steps import find_step, sample_rows
+
+__all__ = ["YCbCr", "find_ycbcr"]
+
+Matrix = Literal["bt601", "bt709"]
+LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+"""Of red and blue."""
+RGB_NOISE = 0.5
+"""How far rounding R, G and B to 8 bits moves Y, Cb and Cr at most, nearly always, in 8-bit steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class YCbCr:
+    """A matrix and range of Y'CbCr, beside full-range R'G'B'; both in 8-bit steps."""
+
+    matrix: Matrix
+    range: ColorRange = "limited"
+
+    @property
+    def from_rgb(self) -> np.ndarray:
+        """(3, 3) float32: a change of (R, G, B) as one of (Y, Cb, Cr)."""
+        red, blue = LUMA_WEIGHTS[self.matrix]
+        luma = np.array([red, 1 - red - blue, blue])
+        rows = [
+            luma,
+            (np.array([0, 0, 1]) - luma) / (2 * (1 - blue)),
+            (np.array([1, 0, 0]) - luma) / (2 * (1 - red)),
+        ]
+        scale = np.array([219, 224, 224]) / 255 if self.range == "limited" else np.ones(3)
+        return (np.stack(rows) * scale[:, None]).astype(np.float32)
+
+    @property
+    def to_rgb(self) -> np.ndarray:
+        """Inverse of `from_rgb`."""
+        return np.linalg.inv(self.from_rgb.astype(np.float64)).astype(np.float32)
+
+    @property
+    def zero(self) -> np.ndarray:
+        """(3,) float32: Y, Cb, Cr of black."""
+        return np.array([16 if self.range == "limited" else 0, 128, 128], np.float32)
+
+
+def find_ycbcr(frame: Frame) -> tuple[YCbCr, Sequence[float]] | None:
+    """The Y'CbCr in which an RGB frame has coarse levels, and the step of each plane; None if in none.
+
+    Args:
+        frame: Full-range RGB of integers; any other frame gives None.
+    """
+    form = frame.format
+    if form.family != "rgb" or form.is_float or form.range != "full":
+        return None
+    rgb = np.stack([sample_rows(plane) for plane in frame.planes]).astype(np.float32)
+    rgb *= np.float32(255 / form.peak)
+    best: tuple[YCbCr, Sequence[float]] | None = None
+    for matrix in LUMA_WEIGHTS:
+        for color_range in ("limited", "full"):
+            ycbcr = YCbCr(matrix=matrix, range=color_range)
+            planes = np.tensordot(ycbcr.from_rgb, rgb, 1) + ycbcr.zero[:, None, None, None]
+            steps = [find_step(plane, noise=RGB_NOISE) for plane in planes]
+            if max(steps) > 1 and (best is None or sum(steps) > sum(best[1])):
+                best = ycbcr, steps
+    return best
