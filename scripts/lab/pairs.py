@@ -14,8 +14,8 @@ from .scenes import clip_to_range, composed, gradient, scene, textured
 __all__ = ["KINDS", "SIZE", "Pair", "fine_texture_pair", "make_pair"]
 
 KINDS = {
-    "quantised": 0.27,
-    "rgb": 0.05,
+    "quantised": 0.30,
+    "rgb": 0.02,
     "libx264": 0.10,
     "libx265": 0.08,
     "libvpx-vp9": 0.08,
