@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from .planes import Frame
 from .steps import plane_step
@@ -36,6 +37,19 @@ def upload(plane: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(plane.astype(np.float32)).to(device)
 
 
+def _filled(values: torch.Tensor) -> torch.Tensor:
+    """The plane with the mean of what surrounds them in place of values that are no finite numbers.
+
+    They come out as they are, for a change is added to them. But the network must not see a hole.
+    """
+    finite = values.isfinite()
+    if finite.all():
+        return values
+    both = torch.stack([torch.where(finite, values, 0), finite.float()])
+    total, count = F.avg_pool2d(both, 5, 1, 2, count_include_pad=False)
+    return torch.where(finite, values, total / count.clamp_min(1 / 25))
+
+
 def see(frame: Frame, wanted: Sequence[int], step: float | Literal["auto"], device: torch.device) -> View:
     """The view of a frame.
 
@@ -48,7 +62,8 @@ def see(frame: Frame, wanted: Sequence[int], step: float | Literal["auto"], devi
     """
 
     def in_steps(plane: int) -> torch.Tensor:
-        return upload(frame.planes[plane], device) * frame.format.steps_per_value(plane)
+        values = upload(frame.planes[plane], device) * frame.format.steps_per_value(plane)
+        return _filled(values) if frame.format.is_float else values
 
     if step != "auto":
         return View({p: Signal(in_steps(p), step) for p in wanted})

@@ -21,6 +21,7 @@ __all__ = [
     "night",
     "scene",
     "smooth_shape",
+    "specked",
     "textured",
 ]
 
@@ -216,15 +217,33 @@ def flare(rng: np.random.Generator, size: int) -> np.ndarray:
     return plane.astype(np.float32)
 
 
+def specked(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Stars, sparks, dust or hot pixels over a gradient: what is lone and small, and no fault of a codec."""
+    plane = (night, gradient, cel)[rng.choice(3, p=(0.5, 0.35, 0.15))](rng, size).copy()
+    reach = np.arange(-6, 7)
+    sharp = rng.random() < 0.3  # single pixels
+    for _ in range(int(_log_uniform(rng, 3, 400))):
+        y, x = rng.integers(6, size - 6, 2)
+        height = _log_uniform(rng, 3, 200) * (1 if rng.random() < 0.8 else -1)
+        if sharp:
+            plane[y, x] += height
+            continue
+        spread, (dy, dx) = 2 * _log_uniform(rng, 0.35, 1.6) ** 2, rng.uniform(-0.5, 0.5, 2)
+        spot = np.exp(-((reach[:, None] - dy) ** 2 + (reach[None, :] - dx) ** 2) / spread)
+        plane[y - 6 : y + 7, x - 6 : x + 7] += (height * spot).astype(np.float32)
+    return plane
+
+
 SCENES = {
     gradient: 0.20,
-    cel: 0.24,
-    textured: 0.20,
+    cel: 0.22,
+    textured: 0.18,
     grainy: 0.10,
     night: 0.10,
     faded: 0.06,
     foggy: 0.05,
     flare: 0.05,
+    specked: 0.04,
 }
 """Every kind of scene and its share."""
 
