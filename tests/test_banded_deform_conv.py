@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from bdinn_core import BandedDeformConv2d, FormatError, ModelError, OptionError, banded_deform_conv2d
-from bdinn_core.ops.banded_deform_conv import BACKENDS
+from bdinn_core.ops.banded_deform_conv import BACKENDS, cpu
 from bdinn_core.ops.banded_deform_conv.geometry import Geometry
 
 REFERENCE_NAMES = {"isReScale": "rescale", "min_sscale": "min_stretch", "max_sscale": "max_stretch"}
@@ -346,3 +347,16 @@ def test_errors_name_the_value():
         BandedDeformConv2d.from_reference_state({}, in_channels=1, out_channels=1, bias=False)
     with pytest.raises(FormatError, match=r"kernel_size .* 'same'"):
         BandedDeformConv2d(1, 1, "same")
+
+
+def test_products_of_worker_threads_stay_single_threaded():
+    def count() -> int:
+        assert torch.ones(64, 64).mm(torch.ones(64, 64)).sum() == 64**3
+        return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    cpu.start_workers()
+    workers = cpu._workers(os.getpid())
+    # More would share one product, and differ in the last bit from one time to the next.
+    assert {future.result() for future in [workers.submit(count) for _ in range(8)]} == {1}
+    assert torch.get_num_threads() == before

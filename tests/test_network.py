@@ -154,7 +154,7 @@ def test_shipped_model_and_its_record():
     record = json.loads((WEIGHTS / "fast.json").read_text(encoding="utf-8"))
     assert record["steps_done"] == record["recipe"]["steps"]
     assert {"seed", "learning_rate", "loss"} <= record["recipe"].keys()
-    assert len(record["held_out_psnr_db"]) == 5
+    assert len(record["held_out"]) == 7
 
 
 def test_unusable_models_are_named(tmp_path):

@@ -26,7 +26,7 @@ core: Any = vs.core
 def tiny(tmp_path_factory):
     """Path of a small model of random weights, for many frames where any change will do."""
     torch.manual_seed(0)
-    shape = {"lifting_widths": (4, 4), "edit_widths": (4, 4), "edit_depths": (1, 1), "context_channels": 4}
+    shape = {"widths": (4, 4), "depths": (1, 1)}
     model = BDINN(BDINNConfig(**shape, banded_from_level=2))
     for weights in model.parameters():
         torch.nn.init.normal_(weights, std=0.2)

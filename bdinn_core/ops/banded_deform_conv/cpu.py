@@ -198,6 +198,7 @@ def _workers(process_id: int) -> ThreadPoolExecutor:
 
     def start(_: int) -> None:
         torch.set_num_threads(1)  # of this thread, but also the default of threads to come
+        torch.get_num_threads()  # or the thread would take over the default at its first product
         everyone.wait()  # so that each thread starts once
 
     threads = torch.get_num_threads()
