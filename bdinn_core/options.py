@@ -85,8 +85,9 @@ class DebandOptions:
     strength: float | Sequence[float] = 1.0
     """Scales the change, 0..2; one value or one per plane. 0 hands the input on bit for bit."""
     step: float | Literal["auto"] = "auto"
-    """Height of the bands looked for, in 8-bit steps, 1/256..16. A 10-bit gradient has steps of
-    0.25, a coarsely coded sky of 2 to 6. `auto` is 1 in this release."""
+    """Height of the bands looked for, in 8-bit steps, 1/256..16. `auto`: the distance between levels
+    where a plane's values all lie on coarser ones than 8 bits have, or are flat bands of finer ones;
+    for RGB also in Y'CbCr; 1 where there is no telling."""
     limit: float = 2.0
     """Largest change, >= 0, in units of `step`: what protects detail from a wrong guess."""
     planes: Sequence[int] | None = None

@@ -19,7 +19,7 @@ from bdinn_core import DebandOptions, Frame, FrameFormat
 WINDOW = 256
 GAP = 4
 ROWS = (
-    ("sunset", (0, 224), Coding(codec="libx264", rate=32, options={"preset": "medium"})),
+    ("sunset", (0, 400), Coding(codec="libx264", rate=32, options={"preset": "medium"})),
     ("field", (0, 64), Coding(codec="libx264", rate=34, options={"preset": "medium", "aq-mode": "0"})),
     ("lantern", (128, 384), Coding(codec="libx265", rate=34, options={"preset": "veryfast"})),
     (
