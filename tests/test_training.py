@@ -17,6 +17,8 @@ from lab.optimizer import Muon, make_optimizers, orthogonalized
 from lab.pictures import HELD_OUT, is_posterised, list_pictures, rgb_to_planes
 from lab.pool import PairPool
 from lab.quantise import quantise, requantise, rgb_to_ycbcr, ycbcr_to_rgb
+from lab.report import plot, print_table
+from lab.score import PlaneScorer, Row
 
 ROOT = Path(__file__).parent.parent
 
@@ -285,6 +287,24 @@ def test_optimizers_share_the_parameters_and_learn():
         for optimizer in optimizers:
             optimizer.step()
     assert miss().item() < 0.5 * first
+
+
+def test_scores_become_a_table_and_a_plot(tmp_path, capsys):
+    truth = ramp(256, 256, 12)
+    scorer = PlaneScorer(truth, smooth_is_true=True, with_cambi=True)
+    rows = [
+        Row(degradation="rounded", scene="ramp", drawn=True, method=method, plane="Y", **scorer(result))
+        for method, result in (("input", np.rint(truth)), ("blur", truth + np.float32(0.01)))
+    ]
+    before, after = rows
+    assert before.smooth == pytest.approx(psnr(1 / 12), abs=0.2)
+    assert after.smooth == pytest.approx(psnr(1e-4), abs=0.1)
+    assert before.detail is None and after.contour == pytest.approx(0, abs=1e-5)
+    assert before.cambi is not None and after.cambi is not None and before.cambi > after.cambi + 3
+    print_table(rows)
+    assert "blur" in capsys.readouterr().out
+    plot(rows, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5000
 
 
 def crops() -> tuple[torch.Tensor, torch.Tensor]:
