@@ -45,17 +45,21 @@ def find_step(values: np.ndarray, noise: float = 0.0) -> float:
         A power of two: 2, 4 or 8 for 7, 6 or 5 bits; 1 for 8 bits, in whatever depth they came; less
         for gradients that have flat bands of so little height; else 1.
     """
-    step = COARSEST
-    while step > max(FINEST, noise):
+    with np.errstate(invalid="ignore"):  # of infinite values
+        # What lies on coarser levels lies on those of 2 as well: most planes are done with one look.
+        step = COARSEST if _lies_on(values, 2.0, noise) else 1.0
+        while step > max(FINEST, noise) and not _lies_on(values, step, noise):
+            step /= 2
+        if step == 1 or step <= max(FINEST, noise):
+            return 1.0
         levels = np.rint(values / step)
-        with np.errstate(invalid="ignore"):  # of infinite values
-            off = np.abs(values - levels * step)
-        if np.mean(off <= noise) >= ON_LEVELS:
-            with np.errstate(invalid="ignore"):
-                changes = np.abs(np.concatenate([np.diff(levels, axis=axis).ravel() for axis in (0, 2)]))
-            return step if _is_banded(changes, fine=step < 1) else 1.0
-        step /= 2
-    return 1.0
+        changes = np.abs(np.concatenate([np.diff(levels, axis=axis).ravel() for axis in (0, 2)]))
+    return step if _is_banded(changes, fine=step < 1) else 1.0
+
+
+def _lies_on(values: np.ndarray, step: float, noise: float) -> bool:
+    """Whether nearly all values are multiples of a step."""
+    return bool(np.mean(np.abs(values - np.rint(values / step) * step) <= noise) >= ON_LEVELS)
 
 
 def _is_banded(changes: np.ndarray, fine: bool) -> bool:

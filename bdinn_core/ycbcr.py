@@ -16,11 +16,12 @@ import numpy as np
 from .planes import ColorRange, Frame
 from .steps import find_step, sample_rows
 
-__all__ = ["YCbCr", "find_ycbcr"]
+__all__ = ["MATRICES", "Matrix", "YCbCr", "find_ycbcr"]
 
 Matrix = Literal["bt601", "bt709"]
 LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 """Of red and blue."""
+MATRICES = tuple(LUMA_WEIGHTS)
 RGB_NOISE = 0.5
 """How far rounding R, G and B to 8 bits moves Y, Cb and Cr at most, nearly always, in 8-bit steps."""
 
@@ -55,6 +56,19 @@ class YCbCr:
         """(3,) float32: Y, Cb, Cr of black."""
         return np.array([16 if self.range == "limited" else 0, 128, 128], np.float32)
 
+    def encode(self, rgb: np.ndarray) -> np.ndarray:
+        """R, G, B (3, ...) as Y, Cb, Cr, float32, not rounded."""
+        return np.tensordot(self.from_rgb, rgb.astype(np.float32), 1) + _along_first(self.zero, rgb)
+
+    def decode(self, planes: np.ndarray) -> np.ndarray:
+        """Inverse of `encode`."""
+        return np.tensordot(self.to_rgb, planes.astype(np.float32) - _along_first(self.zero, planes), 1)
+
+
+def _along_first(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Values (3,) in the shape that adds to `like` (3, ...)."""
+    return values.reshape(3, *[1] * (like.ndim - 1))
+
 
 def find_ycbcr(frame: Frame) -> tuple[YCbCr, Sequence[float]] | None:
     """The Y'CbCr in which an RGB frame has coarse levels, and the step of each plane; None if in none.
@@ -68,11 +82,10 @@ def find_ycbcr(frame: Frame) -> tuple[YCbCr, Sequence[float]] | None:
     rgb = np.stack([sample_rows(plane) for plane in frame.planes]).astype(np.float32)
     rgb *= np.float32(255 / form.peak)
     best: tuple[YCbCr, Sequence[float]] | None = None
-    for matrix in LUMA_WEIGHTS:
+    for matrix in MATRICES:
         for color_range in ("limited", "full"):
             ycbcr = YCbCr(matrix=matrix, range=color_range)
-            planes = np.tensordot(ycbcr.from_rgb, rgb, 1) + ycbcr.zero[:, None, None, None]
-            steps = [find_step(plane, noise=RGB_NOISE) for plane in planes]
+            steps = [find_step(plane, noise=RGB_NOISE) for plane in ycbcr.encode(rgb)]
             if max(steps) > 1 and (best is None or sum(steps) > sum(best[1])):
                 best = ycbcr, steps
     return best

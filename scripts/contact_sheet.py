@@ -6,13 +6,13 @@ stretched about the mean of its window by the same factor in every column.
 
 from pathlib import Path
 
-import av
 import click
 import numpy as np
 from lab.degrade import Coding, code, round_to_codes
 from lab.holdout import Scene, held_out_scenes
 from lab.methods import PEERS, bdinn, nothing
 from lab.pictures import pictures_option
+from lab.png import encode_png
 
 from bdinn_core import DebandOptions, Frame, FrameFormat
 
@@ -31,15 +31,6 @@ ROWS = (
 """Scene, top left corner of the window, coding."""
 LOWEST, HIGHEST = 2, 98
 """Percentiles of the truth's window that become black and white; banding takes few codes."""
-
-
-def write_png(picture: np.ndarray, path: Path) -> None:
-    """Writes (height, width) uint8 as a grey PNG."""
-    encoder = av.CodecContext.create("png", "w")
-    encoder.height, encoder.width = picture.shape
-    encoder.pix_fmt = "gray"
-    frame = av.VideoFrame.from_ndarray(picture, format="gray")
-    path.write_bytes(b"".join(bytes(packet) for f in (frame, None) for packet in encoder.encode(f)))
 
 
 def draw_row(scene: Scene, corner: tuple[int, int], coding: Coding, methods: dict) -> np.ndarray:
@@ -70,7 +61,7 @@ def main(model: str, pictures: Path, out: Path) -> None:
     scenes = {scene.name: scene for scene in held_out_scenes(pictures)}
     rows = [draw_row(scenes[name], corner, coding, methods) for name, corner, coding in ROWS]
     gap = np.full((GAP, rows[0].shape[1]), 255, np.uint8)
-    write_png(np.vstack([part for row in rows for part in (row, gap)][:-1]), out)
+    out.write_bytes(encode_png(np.vstack([part for row in rows for part in (row, gap)][:-1])))
     click.echo(f"{out}: truth, {', '.join(methods)}")
 
 

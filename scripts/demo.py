@@ -18,6 +18,7 @@ import torch
 from av.video.stream import VideoStream
 from lab.filters import blur
 from lab.metrics import cambi, psnr, smooth_mask
+from lab.png import encode_png
 
 WIDTH, HEIGHT, FRAMES, RATE = 640, 360, 24, 24
 CONTRAST = 32
@@ -76,16 +77,6 @@ def raised(codes: np.ndarray) -> np.ndarray:
     return np.clip(128 + CONTRAST * (luma - blur(luma, 24)), 0, 255).astype(np.uint8)
 
 
-def write_png(path: Path, grey: np.ndarray) -> None:
-    """An 8-bit grey picture as PNG."""
-    with av.open(path, "w", format="image2", options={"update": "1"}) as container:
-        stream = cast(VideoStream, container.add_stream("png", rate=1))
-        stream.height, stream.width = grey.shape
-        stream.pix_fmt = "gray"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="gray")))
-        container.mux(stream.encode(None))
-
-
 @click.command(help=__doc__)
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True
@@ -106,7 +97,7 @@ def main(out: Path) -> None:
     click.echo(f"{'':24} {'before':>8} {'after':>8} {'without banding':>16}")
     click.echo(f"{'CAMBI, 10 bits':24} {cambi(before):8.2f} {cambi(after):8.2f} {cambi(truth):16.2f}")
     click.echo(f"{'smooth regions, PSNR dB':24} {smooth_psnr(before):8.2f} {smooth_psnr(after):8.2f}")
-    write_png(picture, np.concatenate([raised(before[0]), raised(after[0])], 1))
+    picture.write_bytes(encode_png(np.concatenate([raised(before[0]), raised(after[0])], 1)))
     click.echo(f"\nbefore, after: {source}, {result}\nside by side, contrast x{CONTRAST}: {picture}")
 
 

@@ -22,12 +22,12 @@ from lab.holdout import Scene, held_out_scenes
 from lab.methods import PEERS, Method, bdinn, nothing
 from lab.metrics import psnr, smooth_mask
 from lab.pictures import pictures_option
-from lab.quantise import ycbcr_to_rgb
 from lab.report import plot, print_table
 from lab.score import PlaneScorer, Row, mean, select
 from lab.targets import TARGETS, Extras, check_targets
 
 from bdinn_core import DebandOptions, Frame, FrameFormat
+from bdinn_core.ycbcr import YCbCr
 
 DEGRADATIONS: dict[str, Coding | None] = {
     "quantised": None,
@@ -50,10 +50,10 @@ COARSE = (
 )
 """Name, step of the chroma planes, and whether the frame arrives as RGB."""
 
-
 YUV420 = FrameFormat(family="yuv", subsampling=(1, 1))
 YUV444 = FrameFormat(family="yuv")
 RGB = FrameFormat(family="rgb", range="full")
+BT709 = YCbCr(matrix="bt709")
 
 
 def degrade(scene: Scene, coding: Coding | None) -> Frame:
@@ -62,23 +62,23 @@ def degrade(scene: Scene, coding: Coding | None) -> Frame:
     return Frame((y, u, v) if coding is None else code([(y, u, v)] * 3, coding)[1], YUV420)
 
 
+def score_frame(
+    frame: Frame, scorers: list[PlaneScorer], methods: dict[str, Method], **labels: Any
+) -> Iterator[Row]:
+    """All methods on one frame; `labels` are the fields of `Row` that say which frame it is."""
+    for name, method in methods.items():
+        for plane, scorer, result in zip("YUV", scorers, method(frame), strict=False):  # grey has Y alone
+            scores: dict[str, Any] = scorer(result, dither=method is not nothing)
+            yield Row(method=name, plane=plane, **labels, **scores)
+
+
 def score_scene(scene: Scene, methods: dict[str, Method]) -> Iterator[Row]:
     """All methods on all degradations of a scene."""
     banded = scene.name.split()[0] in BANDED
     scorers = [PlaneScorer(p, scene.smooth_is_true, banded and i == 0) for i, p in enumerate(scene.planes)]
     for degradation, coding in DEGRADATIONS.items():
-        frame = degrade(scene, coding)
-        for name, method in methods.items():
-            for plane, scorer, result in zip("YUV", scorers, method(frame), strict=True):
-                scores = scorer(result, dither=method is not nothing)
-                yield Row(
-                    degradation=degradation,
-                    scene=scene.name,
-                    drawn=scene.drawn,
-                    method=name,
-                    plane=plane,
-                    **scores,
-                )
+        labels = {"degradation": degradation, "scene": scene.name, "drawn": scene.drawn}
+        yield from score_frame(degrade(scene, coding), scorers, methods, **labels)
 
 
 def coarse_gains(
@@ -92,17 +92,17 @@ def coarse_gains(
         chroma_step: 4 for 6 bits, 8 for 5.
         as_rgb: The frame arrives as 8-bit RGB, whose bands were made in Y'CbCr; else as YUV.
     """
-    truth = ycbcr_to_rgb(scene.full, "bt709")
+    truth = BT709.decode(scene.full)
     steps = (4, chroma_step, chroma_step)
     coarse = np.stack([round_to_step(p, s) for p, s in zip(scene.full, steps, strict=True)])
     if as_rgb:
-        frame = Frame(tuple(round_to_codes(ycbcr_to_rgb(coarse, "bt709"))), RGB)
+        frame = Frame(tuple(round_to_codes(BT709.decode(coarse))), RGB)
     else:
         frame = Frame(tuple(coarse.astype(np.uint8)), YUV444)
 
     def decibels(method: Method) -> float:
         result = np.stack(method(frame))
-        return psnr(float(np.square((result if as_rgb else ycbcr_to_rgb(result, "bt709")) - truth).mean()))
+        return psnr(float(np.square((result if as_rgb else BT709.decode(result)) - truth).mean()))
 
     before = decibels(nothing)
     return {name: decibels(method) - before for name, method in methods.items()}
@@ -164,7 +164,7 @@ def compare_files(truth: Path, degraded: Path, methods: dict[str, Method], count
         with closing(Source(str(path))) as source:
             yield from (item.frame for item in source.items(set()) if isinstance(item, Picture))
 
-    rows = []
+    rows: list[Row] = []
     for number, (original, frame) in enumerate(zip(frames(truth), frames(degraded), strict=False)):
         if number == count:
             break
@@ -172,18 +172,8 @@ def compare_files(truth: Path, degraded: Path, methods: dict[str, Method], count
         if shapes[0] != shapes[1]:
             raise click.UsageError(f"the files' planes differ in size: {shapes[0]}, {shapes[1]}")
         scorers = [PlaneScorer(plane, True, i == 0) for i, plane in enumerate(nothing(original))]
-        for name, method in methods.items():
-            for plane, scorer, result in zip("YUV", scorers, method(frame), strict=False):
-                rows.append(
-                    Row(
-                        degradation=degraded.name,
-                        scene=f"frame {number}",
-                        drawn=False,
-                        method=name,
-                        plane=plane,
-                        **scorer(result),
-                    )
-                )
+        labels = {"degradation": degraded.name, "scene": f"frame {number}", "drawn": False}
+        rows += score_frame(frame, scorers, methods, **labels)
     return rows
 
 

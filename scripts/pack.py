@@ -6,11 +6,11 @@ written is what `train.py --pictures` takes.
 
 from pathlib import Path
 
-import av
 import click
 import numpy as np
 from lab.filters import resize
 from lab.pictures import list_pictures, pictures_option
+from lab.png import encode_png, read_png
 
 SHRINK = 0.95
 """What a scale that turned out too large is multiplied by."""
@@ -18,19 +18,12 @@ SHRINK = 0.95
 
 def reduced_png(path: Path, scale: float) -> bytes:
     """A picture as a 16-bit RGB PNG of `scale` times the size."""
-    with av.open(str(path)) as container:
-        rgb = next(container.decode(video=0)).to_ndarray(format="rgb48le")
+    rgb = read_png(path)
     height, width = (round(side * scale) for side in rgb.shape[:2])
     planes = [resize(rgb[..., c].astype(np.float32), height, width) for c in range(3)]
     # The lowest 4 of 16 bits hold nothing but what resampling leaves; they'd double the size.
     codes = np.clip(np.rint(np.stack(planes, -1) / 16), 0, 4095).astype(np.uint16) * 16
-    encoder = av.CodecContext.create("png", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb48be"
-    encoder.options = {"pred": "mixed", "compression_level": "6"}
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(codes), format="rgb48le")
-    return b"".join(
-        bytes(packet) for f in (frame.reformat(format="rgb48be"), None) for packet in encoder.encode(f)
-    )
+    return encode_png(codes)
 
 
 @click.command(help=__doc__)

@@ -13,6 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -108,7 +109,11 @@ class Run:
         self.validation = make_validation_set(loaded)
         self.step = 0
         self.seconds = 0.0
-        self.curves = _open_curves(out)
+
+    @cached_property
+    def curves(self) -> Any:
+        """Where `log` draws TensorBoard's curves; opened when there is something to draw."""
+        return _open_curves(self.out)
 
     def resume(self) -> None:
         """Goes on from the folder's checkpoint.
@@ -155,7 +160,6 @@ class Run:
 
     def validate(self) -> None:
         """Scores the averaged weights, logs the scores and saves the weights with their record."""
-        network = cast(BDINN, self.average.module).eval()
         scores = self.scores()
         for name, s in scores.items():
             click.echo(
@@ -167,7 +171,7 @@ class Run:
         folder = self.out / "steps"
         folder.mkdir(exist_ok=True)
         for path in (folder / f"{self.step:06}.safetensors", self.out / f"{self.recipe.config}.safetensors"):
-            save_model(network, path, self.record(values))
+            save_model(cast(BDINN, self.average.module), path, self.record(values))
 
     def record(self, validation: dict) -> dict:
         """What a user needs to know to judge or repeat these weights."""

@@ -77,12 +77,9 @@ def coarse_rgb(matrix, color_range, steps=(4, 8, 8)) -> tuple[Frame, np.ndarray]
     ycbcr = YCbCr(matrix=matrix, range=color_range)
     planes = np.stack([clouds(60), 128 + (clouds(40, 1) - 110), 128 + (clouds(40, 2) - 110)])
 
-    def to_rgb(values):
-        return np.tensordot(ycbcr.to_rgb, values - ycbcr.zero[:, None, None], 1)
-
     coarse = np.stack([np.rint(p / s) * s for p, s in zip(planes, steps, strict=True)])
-    rgb = np.clip(np.rint(to_rgb(coarse)), 0, 255).astype(np.uint8)
-    return Frame(tuple(rgb), FrameFormat(family="rgb")), to_rgb(planes)
+    rgb = np.clip(np.rint(ycbcr.decode(coarse)), 0, 255).astype(np.uint8)
+    return Frame(tuple(rgb), FrameFormat(family="rgb")), ycbcr.decode(planes)
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709"])

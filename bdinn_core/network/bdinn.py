@@ -65,7 +65,7 @@ class BDINN(nn.Module):
         self.edits: Sequence[LatentEdit] = nn.ModuleList(  # pyright: ignore[reportAttributeAccessIssue]
             LatentEdit(c, finer, width, depth, coarser, banded=level >= config.banded_from_level)
             for level, (finer, width, depth, coarser) in enumerate(
-                zip((0, *widths), widths, config.depths, (*widths[1:], widths[-1]), strict=False), start=1
+                zip((0, *widths[:-1]), widths, config.depths, (*widths[1:], widths[-1]), strict=True), start=1
             )
         )
         self.top = TopEdit(c, widths[-1])

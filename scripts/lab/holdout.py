@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .pictures import HELD_OUT, list_pictures, load_picture, rgb_to_planes
+from .pictures import HELD_OUT, list_pictures, load_picture, rgb_to_planes, subsample_420
 
 __all__ = ["Scene", "held_out_scenes"]
 
@@ -155,16 +155,8 @@ GENERATORS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 """Each returns display RGB, (HEIGHT, WIDTH, 3), about 0..1."""
 
 
-def _subsample(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """4:2:0 from (3, height, width), both even: chroma is the mean of each 2x2 block."""
-    luma, *chroma = planes
-    height, width = luma.shape
-    u, v = (c.reshape(height // 2, 2, width // 2, 2).mean((1, 3)) for c in chroma)
-    return np.ascontiguousarray(luma), u, v
-
-
 def _scene(name: str, full: np.ndarray, smooth_is_true: bool, drawn: bool) -> Scene:
-    return Scene(name=name, planes=_subsample(full), full=full, smooth_is_true=smooth_is_true, drawn=drawn)
+    return Scene(name=name, planes=subsample_420(full), full=full, smooth_is_true=smooth_is_true, drawn=drawn)
 
 
 def held_out_scenes(pictures: Path | None) -> list[Scene]:

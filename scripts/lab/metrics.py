@@ -13,12 +13,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-__all__ = ["CAMBI_MIN_PX", "CONTOUR_PX", "cambi", "contour_error", "psnr", "smooth_mask"]
+__all__ = ["CAMBI_MIN_PX", "CONTOUR_PX", "LEAST_SHARE", "cambi", "contour_error", "psnr", "smooth_mask"]
 
 CONTOUR_PX = 4
 """Pixels over which the contour error looks for a change."""
 CAMBI_MIN_PX = 216
 """The least side of a picture that CAMBI scores."""
+LEAST_SHARE = 0.02
+"""A region smaller than this share of a plane isn't scored."""
 PEAK = 255.0
 SMOOTH_LIMIT = 0.6
 """Codes by which a smooth region's pixels stay within their 9x9 mean."""

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bdinn_core.ycbcr import MATRICES, YCbCr
+
 from .degrade import CODECS, Planes, code, random_coding, round_to_codes
 from .filters import blur, resize
-from .pictures import Picture, is_posterised
-from .quantise import LUMA_WEIGHTS, random_step, requantise, rgb_to_ycbcr, ycbcr_to_rgb
+from .pictures import Picture, is_posterised, subsample_420
+from .quantise import random_step, requantise
 from .scenes import clip_to_range, composed, gradient, scene, textured
 
 __all__ = ["KINDS", "SIZE", "Pair", "fine_texture_pair", "make_pair"]
@@ -90,13 +92,6 @@ def _colour_planes(
     return np.stack([scene(rng, size), *chroma]).astype(np.float32), True
 
 
-def _subsample(planes: np.ndarray) -> list[np.ndarray]:
-    """4:2:0 of (3, size, size)."""
-    luma, *chroma = planes
-    half = luma.shape[0] // 2
-    return [luma, *(c.reshape(half, 2, half, 2).mean((1, 3)) for c in chroma)]
-
-
 def _windows(rng: np.random.Generator, planes: Sequence[np.ndarray], count: int) -> list[list[np.ndarray]]:
     """`count` frames cut from `planes` (which have `MARGIN` to spare): still or panning, maybe grainy."""
     pan = 2 * rng.integers(-2, 3, 2) if rng.random() < 0.5 else np.zeros(2, int)
@@ -123,7 +118,7 @@ def _coded_pair(rng: np.random.Generator, pictures: Sequence[Picture], kind: str
     colour = rng.random() < 0.3
     if colour:
         planes, smooth_is_true = _colour_planes(rng, pictures, SIZE + MARGIN)
-        planes = _subsample(planes)
+        planes = subsample_420(planes)
     else:
         plane, smooth_is_true = _single_plane(rng, pictures, SIZE + MARGIN)
         grey = np.full((plane.shape[0] // 2, plane.shape[1] // 2), 128, np.float32)
@@ -153,11 +148,11 @@ def _rgb_pair(rng: np.random.Generator, pictures: Sequence[Picture]) -> Pair:
     """A plane of an 8-bit RGB picture whose bands were made in Y'CbCr: R', G', B', or Y', Cb, Cr again."""
     planes, smooth_is_true = _colour_planes(rng, pictures, SIZE)
     both = [requantise(rng, plane, random_step(rng)) for plane in planes]
-    matrix = str(rng.choice(list(LUMA_WEIGHTS)))
-    coarse = round_to_codes(ycbcr_to_rgb(np.stack([c for c, _ in both]), matrix))
-    truth = np.clip(ycbcr_to_rgb(np.stack([t for _, t in both]), matrix), 0, 255)
+    ycbcr = YCbCr(matrix=MATRICES[rng.integers(len(MATRICES))])
+    coarse = round_to_codes(ycbcr.decode(np.stack([c for c, _ in both])))
+    truth = np.clip(ycbcr.decode(np.stack([t for _, t in both])), 0, 255)
     if rng.random() < 0.5:
-        coarse, truth = (rgb_to_ycbcr(p.astype(np.float32), matrix) for p in (coarse, truth))
+        coarse, truth = ycbcr.encode(coarse), ycbcr.encode(truth)
     index = int(rng.integers(3))
     return Pair(kind="rgb", truth=truth[index], degraded=coarse[index], smooth_is_true=smooth_is_true)
 

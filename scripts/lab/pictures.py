@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import click
 import numpy as np
+
+from bdinn_core.ycbcr import YCbCr
+
+from .png import read_png
 
 __all__ = [
     "HELD_OUT",
@@ -16,6 +19,7 @@ __all__ = [
     "load_pictures",
     "pictures_option",
     "rgb_to_planes",
+    "subsample_420",
 ]
 
 pictures_option = click.option(
@@ -57,10 +61,15 @@ def rgb_to_planes(rgb: np.ndarray) -> np.ndarray:
 
     BT.709 matrix, limited range, model units: luma 16..235, chroma 128 +- 112, not rounded.
     """
-    red, green, blue = (rgb[..., i].astype(np.float32) for i in range(3))
-    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    planes = (16 + 219 * luma, 128 + 224 * (blue - luma) / 1.8556, 128 + 224 * (red - luma) / 1.5748)
-    return np.stack(planes).astype(np.float32)
+    return YCbCr(matrix="bt709").encode(np.moveaxis(rgb, -1, 0) * np.float32(255))
+
+
+def subsample_420(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """4:2:0 from (3, height, width), both even: chroma is the mean of each 2x2 block."""
+    luma, *chroma = planes
+    height, width = luma.shape
+    u, v = (c.reshape(height // 2, 2, width // 2, 2).mean((1, 3)) for c in chroma)
+    return np.ascontiguousarray(luma), u, v
 
 
 def list_pictures(folder: Path, *, held_out: bool) -> list[tuple[Path, bool]]:
@@ -80,9 +89,7 @@ def list_pictures(folder: Path, *, held_out: bool) -> list[tuple[Path, bool]]:
 
 def load_picture(path: Path, smooth_is_true: bool) -> Picture:
     """Reads a 16-bit RGB PNG."""
-    with av.open(str(path)) as container:
-        rgb = next(container.decode(video=0)).to_ndarray(format="rgb48le")
-    planes = rgb_to_planes(rgb.astype(np.float32) / 65535)
+    planes = rgb_to_planes(read_png(path).astype(np.float32) / 65535)
     return Picture(name=path.name, planes=planes, smooth_is_true=smooth_is_true)
 
 

@@ -1,17 +1,15 @@
-"""Quantisation without a codec: to 8 bits, to fewer, at 10 bits, and in the colours of another matrix."""
+"""Quantisation without a codec: to 8 bits, to fewer, and at 10 bits."""
 
 import numpy as np
 
 from .degrade import round_to_step
 
-__all__ = ["quantise", "random_step", "requantise", "rgb_to_ycbcr", "ycbcr_to_rgb"]
+__all__ = ["quantise", "random_step", "requantise"]
 
 COARSE_STEPS = (2.0, 4.0, 8.0)
 """Of 7, 6 and 5 bits, in 8-bit steps."""
 TRUNCATED_SHARE = 0.15
 TWICE_SHARE = 0.25
-LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
-"""Of red and blue, by matrix."""
 
 
 def random_step(rng: np.random.Generator) -> float:
@@ -60,27 +58,3 @@ def quantise(rng: np.random.Generator, truth: np.ndarray) -> tuple[np.ndarray, n
     centre = truth.mean()
     changed = (centre + (truth - centre) * gain + offset).astype(np.float32)
     return requantise(rng, changed, random_step(rng))
-
-
-def ycbcr_to_rgb(planes: np.ndarray, matrix: str) -> np.ndarray:
-    """Limited-range Y'CbCr (3, height, width) to full-range R'G'B', both in 8-bit steps, not rounded."""
-    red_weight, blue_weight = LUMA_WEIGHTS[matrix]
-    luma, blue, red = (planes[0] - 16) * (255 / 219), planes[1] - 128, planes[2] - 128
-    red = luma + red * (255 / 224 * 2 * (1 - red_weight))
-    blue = luma + blue * (255 / 224 * 2 * (1 - blue_weight))
-    green = (luma - red_weight * red - blue_weight * blue) / (1 - red_weight - blue_weight)
-    return np.stack([red, green, blue]).astype(np.float32)
-
-
-def rgb_to_ycbcr(planes: np.ndarray, matrix: str) -> np.ndarray:
-    """Inverse of `ycbcr_to_rgb`."""
-    red_weight, blue_weight = LUMA_WEIGHTS[matrix]
-    red, green, blue = planes
-    luma = red_weight * red + (1 - red_weight - blue_weight) * green + blue_weight * blue
-    return np.stack(
-        [
-            16 + luma * (219 / 255),
-            128 + (blue - luma) * (224 / 255 / 2 / (1 - blue_weight)),
-            128 + (red - luma) * (224 / 255 / 2 / (1 - red_weight)),
-        ]
-    ).astype(np.float32)

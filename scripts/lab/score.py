@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .metrics import CAMBI_MIN_PX, cambi, contour_error, psnr, smooth_mask
+from .metrics import CAMBI_MIN_PX, LEAST_SHARE, cambi, contour_error, psnr, smooth_mask
 
-__all__ = ["COARSE_LOG_CONTRAST", "PlaneScorer", "Row", "mean", "select"]
+__all__ = ["PlaneScorer", "Row", "mean", "select"]
 
-LEAST_SHARE = 0.02
-"""A region smaller than this share of a plane isn't scored."""
 COARSE_LOG_CONTRAST = 5
 
 

@@ -7,7 +7,7 @@ import click
 
 from .score import Row, mean, select
 
-__all__ = ["LIGHT", "Extras", "check_targets"]
+__all__ = ["TARGETS", "Extras", "check_targets"]
 
 LIGHT = ("x264 crf 21", "x265 crf 24", "vp9 crf 32", "svt-av1 crf 35")
 HEAVY = ("x264 crf 33", "vp9 crf 52")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .metrics import psnr, smooth_mask
+from .metrics import LEAST_SHARE, psnr, smooth_mask
 from .pairs import KINDS, fine_texture_pair, make_pair
 from .pictures import Picture
 from .quantise import requantise
@@ -74,7 +74,7 @@ def _score_group(
         smooth = smooth_mask(truth)
         restored = restore(degraded.to(device)).cpu()
         for region, mask in (("smooth", smooth), ("detail", ~smooth)):
-            if mask.float().mean() < 0.02:
+            if mask.float().mean() < LEAST_SHARE:
                 continue
             found[f"{region}_input"].append(psnr((degraded - truth)[mask].square().mean().item()))
             found[region].append(psnr((restored - truth)[mask].square().mean().item()))
