@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 import numpy as np
-from lab.degrade import Coding, code, round_to_codes
+from evaluate import degrade
+from lab.degrade import Coding
 from lab.holdout import Scene, held_out_scenes
 from lab.methods import PEERS, bdinn, nothing
 from lab.pictures import pictures_option
 from lab.png import encode_png
 
-from bdinn_core import DebandOptions, Frame, FrameFormat
+from bdinn_core import DebandOptions
 
 WINDOW = 256
 GAP = 4
@@ -35,8 +36,7 @@ LOWEST, HIGHEST = 2, 98
 
 def draw_row(scene: Scene, corner: tuple[int, int], coding: Coding, methods: dict) -> np.ndarray:
     """The windows of one row, (WINDOW, columns): truth, then every method's result."""
-    y, u, v = (round_to_codes(plane) for plane in scene.planes)
-    frame = Frame(code([(y, u, v)] * 3, coding)[1], FrameFormat(family="yuv", subsampling=(1, 1)))
+    frame = degrade(scene, coding)
     window = np.s_[corner[0] : corner[0] + WINDOW, corner[1] : corner[1] + WINDOW]
     shown = [scene.planes[0][window], *(method(frame)[0][window] for method in methods.values())]
     black, white = np.percentile(shown[0], (LOWEST, HIGHEST))
