@@ -12,7 +12,6 @@ from .errors import (
     InputError,
     MediaError,
     ModelError,
-    ModelNotShipped,
     OptionError,
     OutputError,
 )
@@ -39,7 +38,6 @@ __all__ = [
     "InputError",
     "MediaError",
     "ModelError",
-    "ModelNotShipped",
     "OptionError",
     "OutputError",
     "banded_deform_conv2d",

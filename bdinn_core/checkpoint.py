@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .errors import ModelError, ModelNotShipped, OptionError
+from .errors import ModelError, OptionError
 from .network import BDINN, CONFIGS, BDINNConfig
 
 __all__ = ["load_model", "save_model"]
@@ -28,16 +28,12 @@ def load_model(name: str, device: str | torch.device = "cpu") -> BDINN:
         device: Where its weights go.
 
     Raises:
-        ModelNotShipped: `name` is known, but this release has no weights for it.
         ModelError: there is no such model or file, the file isn't a BDINN's, or there is no such device.
     """
     path = WEIGHTS / f"{name}.safetensors" if name in CONFIGS else Path(name)
     if not path.is_file():
         if name in CONFIGS:
-            shipped = [known for known in CONFIGS if (WEIGHTS / f"{known}.safetensors").is_file()]
-            raise ModelNotShipped(
-                f"the weights of {name!r} aren't part of this release; use {' or '.join(shipped) or 'a path'}"
-            )
+            raise ModelError(f"this installation lacks the weights of {name!r}, {path}: install bdinn anew")
         raise ModelError(f"no model {name!r}: use {', '.join(CONFIGS)} or the path of a .safetensors file")
     try:
         with safe_open(path, framework="pt") as file:

@@ -4,7 +4,6 @@
     ├── OptionError (ValueError)   an option out of range, unknown or contradictory
     ├── FormatError (ValueError)   a picture or frame this engine can't work on
     ├── ModelError                 weights that can't be read or don't fit their configuration
-    │   └── ModelNotShipped        a named model whose weights aren't in this release
     └── MediaError                 a file that can't be read or written
         ├── InputError             ... read, or has no picture in it
         └── OutputError            ... written, or can't hold what the source has
@@ -22,7 +21,6 @@ __all__ = [
     "InputError",
     "MediaError",
     "ModelError",
-    "ModelNotShipped",
     "OptionError",
     "OutputError",
     "unexpected",
@@ -43,10 +41,6 @@ class FormatError(BdinnError, ValueError):
 
 class ModelError(BdinnError):
     """Weights can't be read, or don't fit the configuration stored with them."""
-
-
-class ModelNotShipped(ModelError):
-    """A named model exists, but its weights aren't part of this release."""
 
 
 class MediaError(BdinnError):

@@ -19,7 +19,13 @@ from train import Recipe, Run
 
 from bdinn_core.network import BDINN, CONFIGS
 from bdinn_core.network.blocks import LatentEdit, LiftingStep
-from bdinn_core.network.subnet import convolution, difference_features, replicate_pad, zero_convolution
+from bdinn_core.network.subnet import (
+    amount_around,
+    convolution,
+    difference_features,
+    replicate_pad,
+    zero_convolution,
+)
 
 BASE = CONFIGS["fast"]
 NEVER = 99
@@ -33,7 +39,7 @@ def of_levels(levels: int) -> BDINN:
 
 def ordinary() -> BDINN:
     """Ordinary convolutions; wider where the base has banded ones, for equal cost."""
-    return BDINN(replace(BASE, widths=(12, 25, 34, 34, 34, 34), banded_from_level=NEVER))
+    return BDINN(replace(BASE, widths=(12, 24, 33, 49, 49, 49), banded_from_level=NEVER))
 
 
 class _Deaf(nn.Module):
@@ -55,19 +61,11 @@ def without_context() -> BDINN:
     return model
 
 
-class _AloneEdit(LatentEdit):
+class _Blind(LatentEdit):
     """Doesn't see what the finer scales saw."""
 
     def description(self, low, high, finer):
         return super().description(low, high, None if finer is None else torch.zeros_like(finer))
-
-
-def without_descriptions() -> BDINN:
-    """No features from the finer scales."""
-    model = BDINN(BASE)
-    for edit in model.edits:
-        edit.__class__ = _AloneEdit
-    return model
 
 
 class _PlainHaar(LiftingStep):
@@ -96,19 +94,26 @@ def with_steps(make: Callable[[int], LiftingStep]) -> BDINN:
     return model
 
 
-class _UngatedEdit(LatentEdit):
-    """Adds to the details, and doesn't scale them."""
-
-    def forward(self, low, high, description, coarser):
-        restored, features = super().forward(low, torch.zeros_like(high), description, coarser)
-        return high + restored, features
+class _Ungated(LatentEdit):
+    def _edited(self, high, gate, shift):
+        return high + shift * amount_around(high)
 
 
-def without_gate() -> BDINN:
-    """Edits that add alone."""
+class _Unshifted(LatentEdit):
+    def _edited(self, high, gate, shift):
+        return high * (1 + torch.tanh(gate))
+
+
+class _ShiftedAnywhere(LatentEdit):
+    def _edited(self, high, gate, shift):
+        return high * (1 + torch.tanh(gate)) + shift
+
+
+def edited_by(kind: type[LatentEdit]) -> BDINN:
+    """The base with another kind of edit."""
     model = BDINN(BASE)
     for edit in model.edits:
-        edit.__class__ = _UngatedEdit
+        edit.__class__ = kind
     return model
 
 
@@ -125,8 +130,10 @@ class UShape(nn.Module):
             nn.Conv2d(coarser, width, 1) for coarser, width in zip(widths[1:], widths, strict=False)
         )
         self.hidden = nn.ModuleList(
-            nn.ModuleList(convolution(width, width, i > 0) for _ in range(1 + BASE.depths[i]))
-            for i, width in enumerate(widths)
+            nn.ModuleList(
+                convolution(width, width, level >= BASE.banded_from_level) for _ in range(max(depth, 1))
+            )
+            for level, (width, depth) in enumerate(zip(widths, BASE.depths, strict=True), start=1)
         )
         self.last = zero_convolution(widths[0], 4)
 
@@ -155,8 +162,10 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
     "Haar alone": lambda: with_steps(lambda _: _PlainHaar(1)),
     "predicted by subnets": lambda: with_steps(lambda width: _SubnetStep(1, width // 2)),
     "no context from coarser": without_context,
-    "no descriptions of finer": without_descriptions,
-    "no gate": without_gate,
+    "no descriptions of finer": lambda: edited_by(_Blind),
+    "no gate": lambda: edited_by(_Ungated),
+    "no shift": lambda: edited_by(_Unshifted),
+    "shifts anywhere": lambda: edited_by(_ShiftedAnywhere),
 }
 
 

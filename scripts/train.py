@@ -57,14 +57,15 @@ class Recipe:
     """Rises linearly over `warmup` steps, stays, and falls linearly to 0 over the last `decay` of them: a
     run can be made longer until it falls."""
     warmup: int = 200
-    decay: float = 0.35
+    decay: float = 0.6
     """Share of the steps."""
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.1
+    """Share of the hidden convolutions' weights that a step of rate 1 would take away."""
     gradient_clip: float = 1.0
     average: float = 0.999
     """Decay per step of the averaged weights, approached from below in the first steps."""
     initial_pairs: int = 256
-    pairs_per_step: float = 1.0
+    pairs_per_step: float = 0.5
     """New pairs made, on average."""
     pool: int = 1024
     """Pairs kept."""
@@ -350,7 +351,7 @@ def main(
         device=device,
         batch=batch,
         learning_rate=rate,
-        pairs_per_step=batch / 4,
+        pairs_per_step=batch / 8,
     )
     run = Run(recipe, out, pictures if pictures.is_dir() else None)
     if resume:

@@ -12,7 +12,6 @@ from bdinn_core import (
     FormatError,
     Frame,
     FrameFormat,
-    ModelNotShipped,
     OptionError,
     deband,
 )
@@ -324,11 +323,6 @@ def test_a_model_is_loaded_once_and_released_with_its_last_user():
     del first, second
     gc.collect()
     assert not engine._models
-
-
-def test_model_that_is_not_shipped():
-    with pytest.raises(ModelNotShipped, match="quality"):
-        Debander(DebandOptions(model="quality"))
 
 
 @pytest.mark.cuda

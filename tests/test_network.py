@@ -5,11 +5,12 @@ import pytest
 import torch
 
 import bdinn_core.network
-from bdinn_core import BDINN, BDINNConfig, FormatError, ModelError, ModelNotShipped, OptionError, load_model
+from bdinn_core import BDINN, BDINNConfig, FormatError, ModelError, OptionError, checkpoint, load_model
 from bdinn_core.checkpoint import WEIGHTS, save_model
 from bdinn_core.network import CONFIGS
 from bdinn_core.network.blocks import LiftingStep
 from bdinn_core.network.haar import haar_merge, haar_split
+from bdinn_core.network.subnet import limited
 
 SMALL = BDINNConfig(
     widths=(6, 8, 8),
@@ -86,6 +87,19 @@ def test_latents_hold_as_many_numbers_as_the_padded_picture():
     assert latents.size == (23, 9)
 
 
+@pytest.mark.parametrize("level", [0.0, 16.25, 235.0])
+def test_a_flat_plane_comes_back_bit_for_bit(level):
+    plane = torch.full((1, 1, 40, 72), level)
+    with torch.no_grad():
+        assert torch.equal(shaken(SMALL, torch.float32)(plane), plane)
+
+
+def test_features_are_limited_and_small_ones_hardly_change():
+    features = 1e-3 * torch.randn(2, 5, 3, 3)
+    torch.testing.assert_close(limited(features), features, rtol=1e-4, atol=0)
+    assert limited(1e6 * features).square().mean(1).max() <= 1
+
+
 def test_every_parameter_learns_once_the_last_layers_moved():
     model = shaken(SMALL, torch.float32)
     model(picture(1, 1, 32, 32).float()).square().mean().backward()
@@ -146,20 +160,25 @@ def test_checkpoint_round_trip(tmp_path):
     assert json.loads(path.with_suffix(".json").read_text())["steps"] == 7
 
 
-def test_shipped_model_and_its_record():
-    model = load_model("fast")
-    assert model.config == CONFIGS["fast"]
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_model_and_its_record(name):
+    model = load_model(name)
+    assert model.config == CONFIGS[name]
     assert not model.training
     assert all(p.isfinite().all() for p in model.parameters())
-    record = json.loads((WEIGHTS / "fast.json").read_text(encoding="utf-8"))
+    record = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
     assert record["steps_done"] == record["recipe"]["steps"]
     assert {"seed", "learning_rate", "loss"} <= record["recipe"].keys()
     assert len(record["held_out"]) == 7
 
 
-def test_unusable_models_are_named(tmp_path):
-    with pytest.raises(ModelNotShipped, match="quality"):
+def test_missing_weights_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path)
+    with pytest.raises(ModelError, match=r"lacks the weights of 'quality'.*quality\.safetensors"):
         load_model("quality")
+
+
+def test_unusable_models_are_named(tmp_path):
     with pytest.raises(ModelError, match="nosuch"):
         load_model("nosuch")
     broken = tmp_path / "broken.safetensors"

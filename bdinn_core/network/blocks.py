@@ -5,7 +5,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from .haar import haar_merge, haar_split
-from .subnet import convolution, difference_features, differences, replicate_pad, zero_convolution
+from .subnet import (
+    amount_around,
+    convolution,
+    difference_features,
+    differences,
+    leaky_gelu,
+    limited,
+    replicate_pad,
+    zero_convolution,
+)
 
 __all__ = ["LatentEdit", "LiftingStep"]
 
@@ -76,15 +85,12 @@ class LatentEdit(nn.Module):
         seen = [torch.asinh(high), difference_features(low)]
         if finer is not None:
             seen.append(F.avg_pool2d(finer, 2))
-        return F.gelu(self.describe(replicate_pad(torch.cat(seen, 1), 1)))
+        return limited(F.gelu(self.describe(replicate_pad(torch.cat(seen, 1), 1))))
 
     def forward(
         self, low: torch.Tensor, high: torch.Tensor, description: torch.Tensor, coarser: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The restored details, and the hidden features (N, width, H, W) behind them.
-
-        Each is scaled by a gate in 0..2 and shifted, so that taking away a band's edge asks for one
-        number that says so, and not for its exact negative.
 
         Args:
             low: Restored averages (N, C, H, W).
@@ -97,8 +103,18 @@ class LatentEdit(nn.Module):
         if context.shape[2:] != high.shape[2:]:
             context = F.interpolate(context, size=high.shape[2:], mode="bilinear")
         seen = torch.cat([description, difference_features(low)], 1)
-        features = F.gelu(self.first(replicate_pad(seen, 1)) + context)
+        features = leaky_gelu(self.first(replicate_pad(seen, 1)) + context)
         for layer in self.hidden:
             features = features + F.gelu(layer(replicate_pad(features, 1)))
+        features = limited(features)
         gate, shift = self.last(replicate_pad(features, 1)).chunk(2, 1)
-        return high * (1 + torch.tanh(gate)) + shift, features
+        return self._edited(high, gate, shift), features
+
+    def _edited(self, high: torch.Tensor, gate: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        """Details scaled by 0..2 and shifted, each (N, 3C, H, W).
+
+        Taking away a band's edge asks a gate for one number that says so, and a sum for its exact
+        negative. Shifts are in proportion to the details around: where there are none, nothing was
+        lost, and a flat plane comes back as it was.
+        """
+        return high * (1 + torch.tanh(gate)) + shift * amount_around(high)

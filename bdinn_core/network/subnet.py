@@ -6,7 +6,19 @@ from torch.nn import functional as F
 
 from ..ops import BandedDeformConv2d
 
-__all__ = ["convolution", "difference_features", "differences", "replicate_pad", "zero_convolution"]
+__all__ = [
+    "amount_around",
+    "convolution",
+    "difference_features",
+    "differences",
+    "leaky_gelu",
+    "limited",
+    "replicate_pad",
+    "zero_convolution",
+]
+
+LEAK = 0.1
+"""Slope that a leaky GELU adds to GELU's."""
 
 
 def replicate_pad(x: torch.Tensor, margin: int) -> torch.Tensor:
@@ -44,3 +56,22 @@ def difference_features(low: torch.Tensor) -> torch.Tensor:
     """
     mean = F.avg_pool2d(replicate_pad(low, 2), 5, 1)
     return torch.asinh(torch.cat([low - mean, differences(low)], 1))
+
+
+def amount_around(details: torch.Tensor) -> torch.Tensor:
+    """How much there is to edit: squashed mean magnitude within 3x3 of (N, C, H, W), as (N, 1, H, W)."""
+    magnitude = details.abs().mean(1, keepdim=True)
+    return torch.asinh(F.avg_pool2d(replicate_pad(magnitude, 1), 3, 1))
+
+
+def limited(features: torch.Tensor) -> torch.Tensor:
+    """Features (N, C, H, W) brought below unit RMS over the channels; small ones hardly change.
+
+    What is handed from scale to scale would grow with every one, until layers there saturate.
+    """
+    return features * torch.rsqrt(1 + features.square().mean(1, keepdim=True))
+
+
+def leaky_gelu(x: torch.Tensor) -> torch.Tensor:
+    """GELU that always passes some gradient, so that no unit behind it can be silenced for good."""
+    return F.gelu(x) + LEAK * x

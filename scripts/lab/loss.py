@@ -12,7 +12,7 @@ __all__ = ["LossWeights", "restoration_loss"]
 BLOCKS = (4, 16, 64)
 MIN_REGION_PX = 1024
 """A region of a crop that is smaller gives no ratio of errors: too few pixels for one."""
-SMOOTH_FLOOR, DETAIL_FLOOR = 0.02, 1e-3
+SMOOTH_FLOOR, DETAIL_FLOOR = 0.03, 0.01
 """Added to errors (codes; squared codes) before the logarithm: below, better is no longer better."""
 
 

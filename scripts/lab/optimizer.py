@@ -1,7 +1,7 @@
-"""Muon: steps along orthogonalised gradients, for convolutions; AdamW for everything else.
+"""Muon: steps along orthogonalised gradients, for convolutions; Adam for everything else.
 
 Source: K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the scaling
-that lets it share AdamW's learning rate: J. Liu et al., arXiv 2502.16982. PyTorch's own takes matrices
+that lets it share Adam's learning rate: J. Liu et al., arXiv 2502.16982. PyTorch's own takes matrices
 alone, and no convolutions.
 """
 
@@ -17,8 +17,8 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration: five steps bring singular values near 1."""
 ITERATIONS = 5
 RMS_OF_ADAM = 0.2
-FEW_OUTPUTS = 3
-"""Convolutions with no more are left to AdamW."""
+FEW_OUTPUTS = 6
+"""Convolutions with no more end in the picture, and are left to Adam."""
 
 
 def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         parameters: Of two dimensions or more.
-        lr: Learning rate, on AdamW's scale.
+        lr: Learning rate, on Adam's scale.
         momentum: Decay of the running mean of gradients; Nesterov's.
         weight_decay: Share of the weights that a step of rate 1 would take away.
     """
@@ -71,11 +71,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def make_optimizers(model: nn.Module, rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden convolutions, AdamW for biases and for what ends in the picture."""
+    """Muon for the hidden convolutions; Adam, without decay, for biases and for what ends in the picture."""
     hidden, other = [], []
     for parameter in model.parameters():
         (hidden if parameter.ndim == 4 and len(parameter) > FEW_OUTPUTS else other).append(parameter)
     return [
         Muon(hidden, lr=rate, weight_decay=weight_decay),
-        torch.optim.AdamW(other, lr=rate, weight_decay=weight_decay),
+        torch.optim.Adam(other, lr=rate),
     ]
