@@ -10,18 +10,8 @@ from torch.nn import functional as F
 
 from ..errors import FormatError
 from ..ops import BandedDeformConv2d
-from .blocks import LatentEdit, LiftingStep
+from .blocks import LatentEdit, LiftingStep, TopEdit
 from .config import BDINNConfig
-from .subnet import (
-    amount_around,
-    convolution,
-    difference_features,
-    differences,
-    leaky_gelu,
-    limited,
-    replicate_pad,
-    zero_convolution,
-)
 
 __all__ = ["BDINN", "Coarse", "Latents"]
 
@@ -92,7 +82,7 @@ class BDINN(nn.Module):
             FormatError: for another shape.
         """
         low, highs, descriptions = self._describe(self._pad(x), None, 0, self.config.levels)
-        top = self.top(low, descriptions[-1])
+        top = Coarse(*self.top(low, descriptions[-1]))
         return _crop(self._restore(top, highs, descriptions, 0).low, (x.shape[2], x.shape[3]))
 
     @property
@@ -117,7 +107,8 @@ class BDINN(nn.Module):
         """Restore the scales above the fine ones, from what `encode_fine` gave for a whole plane."""
         c, first = self.config.in_channels, self.fine_scales
         low, highs, descriptions = self._describe(encoded[:, :c], encoded[:, c:], first, self.config.levels)
-        return self._restore(self.top(low, descriptions[-1]), highs, descriptions, first)
+        top = Coarse(*self.top(low, descriptions[-1]))
+        return self._restore(top, highs, descriptions, first)
 
     def restore_fine(self, x: torch.Tensor, coarse: Coarse) -> torch.Tensor:
         """Restored tiles, from the tiles x in whole blocks and what `restore_coarse` gave there."""
@@ -187,29 +178,6 @@ class BDINN(nn.Module):
         for hook in hooks:
             hook.remove()
         return macs / side**2 / 1000
-
-
-class TopEdit(nn.Module):
-    """The edit of the coarsest averages, in proportion to the steps between them.
-
-    Args:
-        channels: Channels of the picture.
-        width: Hidden channels; those of the coarsest scale.
-    """
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.first = convolution(3 * channels + width, width)
-        self.hidden = convolution(width, width)
-        self.last = zero_convolution(width, channels)
-
-    def forward(self, low: torch.Tensor, description: torch.Tensor) -> Coarse:
-        """The restored averages of `low` (N, C, H, W), described by the coarsest scale, (N, width, H, W)."""
-        seen = torch.cat([difference_features(low), description], 1)
-        features = leaky_gelu(self.first(replicate_pad(seen, 1)))
-        features = limited(features + F.gelu(self.hidden(replicate_pad(features, 1))))
-        shift = self.last(replicate_pad(features, 1))
-        return Coarse(low + shift * amount_around(differences(low)), features)
 
 
 def _crop(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""One scale of the pyramid: an invertible lifting step, and the edit of its latent."""
+"""What the pyramid is built of: invertible lifting steps, and the edits of what they give."""
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from .subnet import (
     zero_convolution,
 )
 
-__all__ = ["LatentEdit", "LiftingStep"]
+__all__ = ["LatentEdit", "LiftingStep", "TopEdit"]
 
 
 class LiftingStep(nn.Module):
@@ -118,3 +118,31 @@ class LatentEdit(nn.Module):
         lost, and a flat plane comes back as it was.
         """
         return high * (1 + torch.tanh(gate)) + shift * amount_around(high)
+
+
+class TopEdit(nn.Module):
+    """The edit of the coarsest averages, in proportion to the steps between them.
+
+    Args:
+        channels: Channels of the picture.
+        width: Hidden channels; those of the coarsest scale.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.first = convolution(3 * channels + width, width)
+        self.hidden = convolution(width, width)
+        self.last = zero_convolution(width, channels)
+
+    def forward(self, low: torch.Tensor, description: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The restored averages of `low` (N, C, H, W), and the hidden features (N, width, H, W) behind them.
+
+        Args:
+            low: Averages of the coarsest scale, not restored.
+            description: That scale's, (N, width, H, W).
+        """
+        seen = torch.cat([difference_features(low), description], 1)
+        features = leaky_gelu(self.first(replicate_pad(seen, 1)))
+        features = limited(features + F.gelu(self.hidden(replicate_pad(features, 1))))
+        shift = self.last(replicate_pad(features, 1))
+        return low + shift * amount_around(differences(low)), features
