@@ -86,8 +86,7 @@ class DebandOptions:
     """Scales the change, 0..2; one value or one per plane. 0 hands the input on bit for bit."""
     step: float | Literal["auto"] = "auto"
     """Height of the bands looked for, in 8-bit steps, 1/256..16. `auto`: the distance between levels
-    where a plane's values all lie on coarser ones than 8 bits have, or are flat bands of finer ones;
-    for RGB also in Y'CbCr; 1 where there is no telling."""
+    where a plane's values all lie on coarser ones than 8 bits have, for RGB also in Y'CbCr; else 1."""
     limit: float = 2.0
     """Largest change, >= 0, in units of `step`: what protects detail from a wrong guess."""
     planes: Sequence[int] | None = None

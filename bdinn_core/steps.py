@@ -1,8 +1,11 @@
 """The distance between a plane's levels, which is the height of its bands: what `step="auto"` finds.
 
-The network was trained on bands of one 8-bit step and on what codecs make of them, and serves any height:
-`net(x / step) * step`. A plane that was quantised more coarsely and not coded since gives its step away:
-all its values are multiples of it, and neighbours mostly differ by one of them or not at all.
+The network was trained on bands of one 8-bit step and less, and on what codecs make of them, and serves any
+height: `net(x / step) * step`. A plane that was quantised more coarsely and not coded since gives its step
+away: all its values are multiples of it, and many neighbours differ by just one of them.
+
+Finer steps than 1 are never found: planes of 10 bits that were coded lie on their levels as well as others
+do, and for those step 1 is the better one.
 """
 
 import numpy as np
@@ -11,14 +14,13 @@ from .planes import Frame
 
 __all__ = ["find_step", "plane_step", "sample_rows"]
 
-FLOAT_NOISE = 0.02
-"""How far from its level a float may be that was an integer once, in 8-bit steps."""
-COARSEST, FINEST = 8.0, 2.0**-8
+FLOAT_NOISE = 0.07
+"""How far from its level a float may be that was an integer once, in 8-bit steps: half precision's error."""
+COARSEST = 8.0
 ON_LEVELS = 0.98
 """Share of the pixels that lie on the levels; the rest may be a subtitle or a logo."""
 LEAST_SINGLE = 0.2
 """Share of single levels among the changes from pixel to pixel: less is a drawing of few flat colours."""
-MOSTLY = 0.5
 ROWS_APART = 8
 
 
@@ -35,43 +37,25 @@ def sample_rows(plane: np.ndarray) -> np.ndarray:
 
 
 def find_step(values: np.ndarray, noise: float = 0.0) -> float:
-    """The distance between the levels of a plane, in 8-bit steps; 1 where there is no telling.
+    """The distance between the levels of a plane, in 8-bit steps: 2, 4 or 8 for 7, 6 or 5 bits, or else 1.
 
     Args:
         values: What `sample_rows` gave, float32 in 8-bit steps.
         noise: How far off its level a value may be.
-
-    Returns:
-        A power of two: 2, 4 or 8 for 7, 6 or 5 bits; 1 for 8 bits, in whatever depth they came; less
-        for gradients that have flat bands of so little height; else 1.
     """
     with np.errstate(invalid="ignore"):  # of infinite values
         # What lies on coarser levels lies on those of 2 as well: most planes are done with one look.
         step = COARSEST if _lies_on(values, 2.0, noise) else 1.0
-        while step > max(FINEST, noise) and not _lies_on(values, step, noise):
+        while step > 1 and not _lies_on(values, step, noise):
             step /= 2
-        if step == 1 or step <= max(FINEST, noise):
+        if step == 1:
             return 1.0
         levels = np.rint(values / step)
         changes = np.abs(np.concatenate([np.diff(levels, axis=axis).ravel() for axis in (0, 2)]))
-    return step if _is_banded(changes, fine=step < 1) else 1.0
+    moving = changes[changes > 0]
+    return step if moving.size and np.mean(moving == 1) >= LEAST_SINGLE else 1.0
 
 
 def _lies_on(values: np.ndarray, step: float, noise: float) -> bool:
     """Whether nearly all values are multiples of a step."""
     return bool(np.mean(np.abs(values - np.rint(values / step) * step) <= noise) >= ON_LEVELS)
-
-
-def _is_banded(changes: np.ndarray, fine: bool) -> bool:
-    """Whether changes from pixel to pixel, in levels, are those of bands.
-
-    A plane of many bits always lies on its finest levels; only if most of it is flat there, and most
-    changes are single levels, are these levels what one sees.
-    """
-    moving = changes[changes > 0]
-    if not moving.size:
-        return False
-    single = np.mean(moving == 1)
-    if fine:
-        return bool(single >= MOSTLY and moving.size <= MOSTLY * changes.size)
-    return bool(single >= LEAST_SINGLE)

@@ -1,6 +1,6 @@
 """Trains variants of the network for equal steps on equal data, and prints what each choice is worth.
 
-Short runs: differences of a tenth of a decibel are noise, as the seeds of the first two variants show.
+Short runs: differences of a tenth of a decibel are noise, as the seeds show.
 """
 
 import json
@@ -13,11 +13,13 @@ import click
 import numpy as np
 import torch
 from lab.pictures import pictures_option
+from lab.recipe import Recipe
 from torch import nn
 from torch.nn import functional as F
-from train import Recipe, Run
+from train import Run
 
 from bdinn_core.network import BDINN, CONFIGS
+from bdinn_core.network.bdinn import kmac_per_pixel
 from bdinn_core.network.blocks import LatentEdit, LiftingStep
 from bdinn_core.network.subnet import (
     amount_around,
@@ -71,6 +73,9 @@ class _Blind(LatentEdit):
 class _PlainHaar(LiftingStep):
     """Haar alone: the averages predict nothing."""
 
+    def __init__(self) -> None:
+        nn.Module.__init__(self)  # without the filter
+
     def _predicted(self, low: torch.Tensor) -> torch.Tensor:
         return low.new_zeros(1)
 
@@ -79,7 +84,7 @@ class _SubnetStep(LiftingStep):
     """The averages predict the details by a subnet of their squashed differences."""
 
     def __init__(self, channels: int, width: int) -> None:
-        super().__init__(channels)
+        nn.Module.__init__(self)  # without the filter
         self.first, self.last = convolution(3 * channels, width), zero_convolution(width, 3 * channels)
 
     def _predicted(self, low: torch.Tensor) -> torch.Tensor:
@@ -159,8 +164,8 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
     "5 levels": lambda: of_levels(5),
     "4 levels": lambda: of_levels(4),
     "plain U-shape": UShape,
-    "Haar alone": lambda: with_steps(lambda _: _PlainHaar(1)),
-    "predicted by subnets": lambda: with_steps(lambda width: _SubnetStep(1, width // 2)),
+    "Haar alone": lambda: with_steps(lambda _: _PlainHaar()),
+    "predicted by subnets": lambda: with_steps(lambda width: _SubnetStep(1, width // 3)),
     "no context from coarser": without_context,
     "no descriptions of finer": lambda: edited_by(_Blind),
     "no gate": lambda: edited_by(_Ungated),
@@ -170,7 +175,7 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
 
 
 @click.command(help=__doc__)
-@pictures_option
+@pictures_option()
 @click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="These variants alone.")
 @click.option("--seeds", default=1, show_default=True, help="Runs of each variant.")
 @click.option("--first-seed", default=1, show_default=True)
@@ -180,7 +185,7 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
     "--json", "json_file", type=click.Path(path_type=Path), help="Append one JSON object a run here."
 )
 def main(
-    pictures: Path,
+    pictures: Path | None,
     only: tuple[str, ...],
     seeds: int,
     first_seed: int,
@@ -188,21 +193,22 @@ def main(
     threads: int,
     json_file: Path | None,
 ) -> None:
-    click.echo(f"{'variant':26} seed  last loss  smooth, gain  detail, gain  (dB, mean of all kinds)")
+    click.echo(f"{'variant':26} kMAC/px seed  last loss  smooth, gain  detail, gain  (dB, mean of all kinds)")
     for seed in range(first_seed, first_seed + seeds):
         for name in only or VARIANTS:
             recipe = Recipe(config="fast", steps=steps, seed=seed, threads=threads, average=0.99, warmup=100)
             with TemporaryDirectory() as folder:
-                run = Run(recipe, Path(folder), pictures if pictures.is_dir() else None, VARIANTS[name])
+                run = Run(recipe, Path(folder), pictures, VARIANTS[name])
                 with run.pool() as pool:
                     losses = [run.train_step(pool).item() for _ in range(steps)]
                 scores = run.scores().values()
+            cost = kmac_per_pixel(run.model, 1, 2**7)  # a side of whole blocks for the deepest variant
             loss = float(np.mean(losses[-steps // 4 :]))
             smooth, detail = (
                 float(np.nanmean([getattr(s, r) - getattr(s, f"{r}_input") for s in scores]))
                 for r in ("smooth", "detail")
             )
-            click.echo(f"{name:26} {seed:4}  {loss:9.4f}  {smooth:+12.2f}  {detail:+12.2f}")
+            click.echo(f"{name:26} {cost:7.2f} {seed:4}  {loss:9.4f}  {smooth:+12.2f}  {detail:+12.2f}")
             if json_file:
                 result = {"variant": name, "seed": seed, "loss": loss, "smooth": smooth, "detail": detail}
                 with json_file.open("a", encoding="utf-8") as file:

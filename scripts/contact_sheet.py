@@ -49,7 +49,7 @@ def draw_row(scene: Scene, corner: tuple[int, int], coding: Coding, methods: dic
 
 @click.command(help=__doc__)
 @click.option("--model", default="fast", show_default=True, help="fast, quality or a .safetensors file.")
-@pictures_option
+@pictures_option(required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG to write.")
 def main(model: str, pictures: Path, out: Path) -> None:
     methods = {

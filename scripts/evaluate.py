@@ -26,7 +26,7 @@ from lab.report import plot, print_table
 from lab.score import PlaneScorer, Row, mean, select
 from lab.targets import TARGETS, Extras, check_targets
 
-from bdinn_core import DebandOptions, Frame, FrameFormat
+from bdinn_core import BdinnError, DebandOptions, Frame, FrameFormat
 from bdinn_core.ycbcr import YCbCr
 
 DEGRADATIONS: dict[str, Coding | None] = {
@@ -37,7 +37,10 @@ DEGRADATIONS: dict[str, Coding | None] = {
     "svt-av1 crf 35": Coding(codec="libsvtav1", rate=35, options={"preset": "8"}),
     "x264 crf 33": Coding(codec="libx264", rate=33, options={"preset": "medium", "aq-mode": "0"}),
     "vp9 crf 52": Coding(codec="libvpx-vp9", rate=52, options={"deadline": "good", "cpu-used": "6"}),
+    "10 bits": None,
+    "x265 crf 26, 10 bits": Coding(codec="libx265", rate=26, options={"preset": "veryfast"}),
 }
+"""How scenes are coded, if at all; at 8 bits where the name doesn't say 10."""
 BANDED = ("sky", "dark", "anime", "fog")
 """Drawn scenes that band: scored by CAMBI, and for flicker."""
 FLICKER_FRAMES = 8
@@ -56,10 +59,11 @@ RGB = FrameFormat(family="rgb", range="full")
 BT709 = YCbCr(matrix="bt709")
 
 
-def degrade(scene: Scene, coding: Coding | None) -> Frame:
-    """The scene in 8-bit 4:2:0; coded, if at all, as the second of three equal frames."""
-    y, u, v = (round_to_codes(plane) for plane in scene.planes)
-    return Frame((y, u, v) if coding is None else code([(y, u, v)] * 3, coding)[1], YUV420)
+def degrade(scene: Scene, coding: Coding | None, bit_depth: int = 8) -> Frame:
+    """The scene in 4:2:0; coded, if at all, as the second of three equal frames."""
+    y, u, v = (round_to_codes(plane, bit_depth) for plane in scene.planes)
+    form = YUV420.with_depth(bit_depth)
+    return Frame((y, u, v) if coding is None else code([(y, u, v)] * 3, coding, bit_depth)[1], form)
 
 
 def score_frame(
@@ -68,8 +72,7 @@ def score_frame(
     """All methods on one frame; `labels` are the fields of `Row` that say which frame it is."""
     for name, method in methods.items():
         for plane, scorer, result in zip("YUV", scorers, method(frame), strict=False):  # grey has Y alone
-            scores: dict[str, Any] = scorer(result, dither=method is not nothing)
-            yield Row(method=name, plane=plane, **labels, **scores)
+            yield Row(method=name, plane=plane, **labels, **scorer(result))
 
 
 def score_scene(scene: Scene, methods: dict[str, Method]) -> Iterator[Row]:
@@ -78,7 +81,8 @@ def score_scene(scene: Scene, methods: dict[str, Method]) -> Iterator[Row]:
     scorers = [PlaneScorer(p, scene.smooth_is_true, banded and i == 0) for i, p in enumerate(scene.planes)]
     for degradation, coding in DEGRADATIONS.items():
         labels = {"degradation": degradation, "scene": scene.name, "drawn": scene.drawn}
-        yield from score_frame(degrade(scene, coding), scorers, methods, **labels)
+        frame = degrade(scene, coding, 10 if degradation.endswith("10 bits") else 8)
+        yield from score_frame(frame, scorers, methods, **labels)
 
 
 def coarse_gains(
@@ -127,8 +131,7 @@ def flicker(scene: Scene, methods: dict[str, Method]) -> dict[str, float]:
 
 def clean_change(scene: Scene, method: Method) -> float:
     """RMS change of the scene's luma at 10 bits, in 8-bit steps."""
-    codes = np.rint(scene.planes[0] * 4).astype(np.uint16)
-    frame = Frame((codes,), FrameFormat(family="gray", bit_depth=10))
+    frame = Frame((round_to_codes(scene.planes[0], 10),), FrameFormat(family="gray", bit_depth=10))
     return float(np.sqrt(np.square(method(frame)[0] - nothing(frame)[0]).mean()))
 
 
@@ -183,6 +186,9 @@ def print_extras(extras: Extras) -> None:
         unit = "standard deviation over time" if what == "flicker" else "RGB gain, dB"
         numbers = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
         click.echo(f"\n{what}: {unit}\n  {numbers}")
+    for name, changes in extras.clean.items():
+        numbers = ", ".join(f"{scene} {change:.2f}" for scene, change in changes.items())
+        click.echo(f"\nclean at 10 bits, {name}: RMS change, 8-bit steps\n  {numbers}")
 
 
 def write_record(rows: list[Row], path: Path, model: str) -> None:
@@ -208,7 +214,7 @@ def write_record(rows: list[Row], path: Path, model: str) -> None:
 )
 @click.option("--step", default="auto", show_default=True, help="Passed on to the models, as is ...")
 @click.option("--limit", type=float, help="... the limit.")
-@pictures_option
+@pictures_option()
 @click.option(
     "--truth", type=click.Path(path_type=Path, exists=True), help="Score files of your own: this ..."
 )
@@ -227,7 +233,7 @@ def main(
     peers: bool,
     step: str,
     limit: float | None,
-    pictures: Path,
+    pictures: Path | None,
     truth: Path | None,
     degraded: Path | None,
     frames: int,
@@ -239,10 +245,21 @@ def main(
     """Scores models and peers on held-out scenes and checks the project's targets."""
     if (truth is None) != (degraded is None):
         raise click.UsageError("--truth and --degraded belong together")
+    if truth and record:
+        raise click.UsageError("--record takes the scores of the held-out scenes, not those of --truth")
+    names = [Path(model).stem for model in models]
+    if len(set(names)) < len(names):
+        raise click.UsageError(f"models are told apart by their names, and these are {', '.join(names)}")
     torch.set_num_threads(threads)
     changed: dict[str, Any] = {} if limit is None else {"limit": limit}
-    options = {"device": "cpu", "step": step if step == "auto" else float(step), **changed}
-    ours = {Path(name).stem: bdinn(DebandOptions(model=name, **options)) for name in models}
+    try:
+        options = {"device": "cpu", "step": step if step == "auto" else float(step), **changed}
+        ours = {
+            name: bdinn(DebandOptions(model=model, **options))
+            for name, model in zip(names, models, strict=True)
+        }
+    except (BdinnError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
     others = {name: make() for name, make in PEERS.items()} if peers else {}
     methods = {"input": nothing, **ours, **others}
     extras = None
@@ -250,7 +267,7 @@ def main(
         rows = compare_files(truth, degraded, methods, frames)
         print_table(rows)
     else:
-        scenes = held_out_scenes(pictures if pictures.is_dir() else None)
+        scenes = held_out_scenes(pictures)
         rows = [row for scene in scenes for row in score_scene(scene, methods)]
         print_table(rows)
         extras = score_extras(scenes, ours, others)
@@ -263,6 +280,8 @@ def main(
     if record:
         write_record(rows, record, Path(models[0]).stem)
     if extras:
+        for name in ours.keys() - TARGETS.keys():
+            click.echo(f"\nno targets are known for {name}: they go by the names {', '.join(TARGETS)}")
         met = [check_targets(rows, extras, name, TARGETS[name]) for name in ours if name in TARGETS]
         raise SystemExit(0 if all(met) else 1)
 

@@ -27,7 +27,7 @@ def reduced_png(path: Path, scale: float) -> bytes:
 
 
 @click.command(help=__doc__)
-@pictures_option
+@pictures_option(required=True)
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write."
 )

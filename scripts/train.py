@@ -6,26 +6,26 @@ object a report) and TensorBoard's curves, if it is installed. On a CPU the same
 and number of threads give the same weights; a resumed run sees the same data.
 """
 
-import json
 import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import av
 import click
 import numpy as np
 import torch
-from lab.loss import LossWeights, restoration_loss
+from lab.journal import Journal
+from lab.loss import restoration_loss
 from lab.optimizer import make_optimizers
 from lab.pairs import KINDS
 from lab.pictures import load_pictures, pictures_option
 from lab.pool import PairPool
+from lab.recipe import Recipe
 from lab.scenes import SCENES
 from lab.validation import Score, make_validation_set, score
 from torch import nn
@@ -33,54 +33,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from bdinn_core.checkpoint import save_model
 from bdinn_core.network import BDINN, CONFIGS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """All that shapes the weights; kept in their record."""
-
-    config: str
-    """Name of the network's configuration."""
-    steps: int
-    """Optimizer steps."""
-    seed: int
-    """Of data and initial weights."""
-    threads: int
-    """PyTorch's threads: sums are ordered by them."""
-    device: str = "cpu"
-    """`cpu` or `cuda`; there, convolutions compute in half precision."""
-    batch: int = 4
-    """Crops a step."""
-    crop: int = 256
-    """Side of a training crop in pixels."""
-    learning_rate: float = 1.5e-3
-    """Rises linearly over `warmup` steps, stays, and falls linearly to 0 over the last `decay` of them: a
-    run can be made longer until it falls."""
-    warmup: int = 200
-    decay: float = 0.6
-    """Share of the steps."""
-    weight_decay: float = 0.1
-    """Share of the hidden convolutions' weights that a step of rate 1 would take away."""
-    gradient_clip: float = 1.0
-    average: float = 0.999
-    """Decay per step of the averaged weights, approached from below in the first steps."""
-    initial_pairs: int = 256
-    pairs_per_step: float = 0.5
-    """New pairs made, on average."""
-    pool: int = 1024
-    """Pairs kept."""
-    loss: LossWeights = field(default_factory=LossWeights)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        rise = (step + 1) / self.warmup
-        fall = (self.steps - step) / max(self.decay * self.steps, 1)
-        return self.learning_rate * min(rise, 1.0, fall)
-
-    def averaged(self, average: torch.Tensor, new: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
-        """The running average after one more value, the `count`-th."""
-        decay = min(self.average, (1 + int(count)) / (10 + int(count)))
-        return average + (new - average) * (1 - decay)
 
 
 class Run:
@@ -102,19 +54,17 @@ class Run:
         self.recipe, self.out, self.folder = recipe, out, pictures
         self.device = torch.device(recipe.device)
         self.model = (make() if make else BDINN(CONFIGS[recipe.config])).to(self.device)
-        self.average = AveragedModel(self.model, avg_fn=recipe.averaged)
+        self.average = AveragedModel(self.model, multi_avg_fn=recipe.update_averages)
         self.optimizers = make_optimizers(self.model, recipe.learning_rate, recipe.weight_decay)
         self.scaler = torch.amp.GradScaler(recipe.device, enabled=recipe.device == "cuda")
         loaded = load_pictures(pictures)
         self.picture_names = [picture.name for picture in loaded]
         self.validation = make_validation_set(loaded)
+        self.journal = Journal(out)
         self.step = 0
         self.seconds = 0.0
-
-    @cached_property
-    def curves(self) -> Any:
-        """Where `log` draws TensorBoard's curves; opened when there is something to draw."""
-        return _open_curves(self.out)
+        self.losses: list[torch.Tensor] = []
+        """Of the steps since the last report."""
 
     def resume(self) -> None:
         """Goes on from the folder's checkpoint.
@@ -128,6 +78,11 @@ class Run:
         state = torch.load(path, weights_only=True, map_location=self.device)
         if {**state["recipe"], "steps": 0} != {**asdict(self.recipe), "steps": 0}:
             raise click.ClickException(f"{path} was made with other options: {state['recipe']}")
+        if state["pictures"] != self.picture_names:
+            raise click.ClickException(
+                f"{path} was made with {len(state['pictures'])} pictures, and these are"
+                f" {len(self.picture_names)}, or others: give it the same --pictures"
+            )
         lengths = self.recipe.steps, state["recipe"]["steps"]
         if lengths[0] != lengths[1] and state["step"] > (1 - self.recipe.decay) * min(lengths):
             raise click.ClickException(
@@ -138,7 +93,8 @@ class Run:
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
         self.scaler.load_state_dict(state["scaler"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.losses = state["step"], state["seconds"], state["losses"]
+        self.journal.forget_after(self.step)
 
     def save_checkpoint(self) -> None:
         """Writes checkpoint.pt; a crash while writing leaves the old one."""
@@ -148,8 +104,10 @@ class Run:
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
+            "pictures": self.picture_names,
             "step": self.step,
             "seconds": self.seconds,
+            "losses": self.losses,
         }
         partial = self.out / "checkpoint.pt.partial"
         torch.save(state, partial)
@@ -168,7 +126,7 @@ class Run:
                 f"   detail {s.detail_input:6.2f} -> {s.detail:6.2f} dB"
             )
         values = {name: asdict(s) for name, s in scores.items()}
-        self.log({"step": self.step, "seconds": round(self.seconds), "validation": values})
+        self.journal.add(self.step, {"seconds": round(self.seconds), "validation": values})
         folder = self.out / "steps"
         folder.mkdir(exist_ok=True)
         for path in (folder / f"{self.step:06}.safetensors", self.out / f"{self.recipe.config}.safetensors"):
@@ -194,14 +152,6 @@ class Run:
             "validation_psnr_db": validation,
         }
 
-    def log(self, entry: dict[str, Any]) -> None:
-        """Appends one JSON object to log.jsonl, and its numbers to TensorBoard's curves."""
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        if self.curves is not None:
-            for name, value in _numbers(entry):
-                self.curves.add_scalar(name, value, self.step)
-
     def train(
         self,
         report_every: int,
@@ -213,24 +163,26 @@ class Run:
     ) -> None:
         """Runs the remaining steps, or as many as fit into `stop_after_seconds`; then saves a checkpoint."""
         recipe = self.recipe
-        losses: list[torch.Tensor] = []
         saved = begun = time.perf_counter()
         started = begun - self.seconds
         with self.pool(workers) as pool:
+            made = pool.fill(self.step)
+            waited = time.perf_counter() - begun
+            click.echo(f"{made} pairs to begin with took {waited:.0f} s: {made / waited:.1f} a second")
             while self.step < recipe.steps:
-                losses.append(self.train_step(pool))
+                self.losses.append(self.train_step(pool))
                 now = time.perf_counter()
                 self.seconds = now - started
-                if self.step % report_every == 0:
-                    self._report(losses)
-                    losses.clear()
                 ended = self.step == recipe.steps
-                if ended or now - saved > save_every_seconds or now - begun > stop_after_seconds:
-                    self.save_checkpoint()
-                    saved = now
-                if ended or self.step % validate_every == 0:
+                stopped = ended or now - begun > stop_after_seconds
+                if self.step % report_every == 0:
+                    self._report()
+                if stopped or self.step % validate_every == 0:
                     self.validate()
-                if now - begun > stop_after_seconds:
+                if stopped or now - saved > save_every_seconds:
+                    self.save_checkpoint()  # last: killed before it, a resumed run does the rest again
+                    saved = now
+                if stopped and not ended:
                     click.echo(f"stopped after step {self.step} of {recipe.steps}: go on with --resume")
                     return
 
@@ -254,7 +206,7 @@ class Run:
                 group["lr"] = self.recipe.rate(self.step)
         batch = pool.batch(self.step, self.recipe.batch, self.recipe.crop)
         degraded, truth, smooth_is_true = (
-            torch.from_numpy(array).to(self.device, non_blocking=True)
+            torch.from_numpy(array).to(self.device)
             for array in (batch.degraded, batch.truth, batch.smooth_is_true)
         )
         self.model.train()
@@ -265,11 +217,15 @@ class Run:
         self.scaler.scale(loss).backward()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(
+        norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(),
             self.recipe.gradient_clip,
-            error_if_nonfinite=not self.scaler.is_enabled(),  # where it is, it skips such steps itself
+            error_if_nonfinite=not self.scaler.is_enabled(),
         )
+        if not norm.isfinite():
+            # Half precision overflowed, and the scaler will scale less. It knows of each optimizer's own
+            # gradients alone, and clipping has spread the fault to the other's: neither may step.
+            self.model.zero_grad()
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
@@ -277,32 +233,14 @@ class Run:
         self.step += 1
         return loss.detach()
 
-    def _report(self, losses: list[torch.Tensor]) -> None:
-        mean, rate = torch.stack(losses).mean().item(), self.recipe.rate(self.step - 1)
+    def _report(self) -> None:
+        mean, rate = torch.stack(self.losses).mean().item(), self.recipe.rate(self.step - 1)
+        self.losses.clear()
         left = self.seconds / self.step * (self.recipe.steps - self.step) / 60
         click.echo(
             f"step {self.step} of {self.recipe.steps}: loss {mean:.4f}, rate {rate:.2e}, {left:.0f} min left"
         )
-        self.log({"step": self.step, "seconds": round(self.seconds), "loss": mean, "rate": rate})
-
-
-def _numbers(entry: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of nested dictionaries, by names with slashes."""
-    for name, value in entry.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{name}/")
-        else:
-            yield prefix + name, value
-
-
-def _open_curves(folder: Path) -> Any:
-    """A TensorBoard writer, or None where the package is missing."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        click.echo("no curves: tensorboard isn't installed (pip install '.[train]')")
-        return None
-    return SummaryWriter(str(folder))
+        self.journal.add(self.step, {"seconds": round(self.seconds), "loss": mean, "rate": rate})
 
 
 @click.command()
@@ -313,12 +251,16 @@ def _open_curves(folder: Path) -> Any:
     "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="PyTorch's threads."
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--batch", type=click.IntRange(min=1), default=4, show_default=True, help="Crops a step.")
-@click.option("--rate", type=float, default=1.5e-3, show_default=True, help="Peak learning rate.")
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=Recipe.batch, show_default=True, help="Crops a step."
+)
+@click.option(
+    "--rate", type=float, default=Recipe.learning_rate, show_default=True, help="Peak learning rate."
+)
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that make pairs."
 )
-@pictures_option
+@pictures_option()
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for results."
 )
@@ -335,7 +277,7 @@ def main(
     batch: int,
     rate: float,
     workers: int,
-    pictures: Path,
+    pictures: Path | None,
     out: Path,
     report_every: int,
     validate_every: int,
@@ -353,7 +295,7 @@ def main(
         learning_rate=rate,
         pairs_per_step=batch / 8,
     )
-    run = Run(recipe, out, pictures if pictures.is_dir() else None)
+    run = Run(recipe, out, pictures)
     if resume:
         run.resume()
     elif (out / "checkpoint.pt").exists():

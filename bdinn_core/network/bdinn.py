@@ -13,7 +13,7 @@ from ..ops import BandedDeformConv2d
 from .blocks import LatentEdit, LiftingStep, TopEdit
 from .config import BDINNConfig
 
-__all__ = ["BDINN", "Coarse", "Latents"]
+__all__ = ["BDINN", "Coarse", "Latents", "kmac_per_pixel"]
 
 FINE_SCALES = 3
 
@@ -163,21 +163,25 @@ class BDINN(nn.Module):
     @cached_property
     def kmac_per_pixel(self) -> float:
         """Thousand multiply-accumulates of convolutions a pixel of a plane, counted on a run."""
-        macs = 0
+        return kmac_per_pixel(self, self.config.in_channels, 2**self.config.levels)
 
-        def count(module: nn.Module, _: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            nonlocal macs
-            conv = module.conv if isinstance(module, BandedDeformConv2d) else module
-            macs += output.shape[2] * output.shape[3] * conv.weight.numel()  # type: ignore[union-attr]
 
-        counted = [m for m in self.modules() if isinstance(m, (nn.Conv2d, BandedDeformConv2d))]
-        hooks = [module.register_forward_hook(count) for module in counted]
-        side = 2**self.config.levels
-        with torch.no_grad():
-            self(next(self.parameters()).new_zeros(1, self.config.in_channels, side, side))
-        for hook in hooks:
-            hook.remove()
-        return macs / side**2 / 1000
+def kmac_per_pixel(model: nn.Module, channels: int, side: int) -> float:
+    """Thousand multiply-accumulates of a model's convolutions a pixel, on a picture of `side` x `side`."""
+    macs = 0
+
+    def count(module: nn.Module, _: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal macs
+        conv = module.conv if isinstance(module, BandedDeformConv2d) else module
+        macs += output.shape[2] * output.shape[3] * conv.weight.numel()  # type: ignore[union-attr]
+
+    counted = [m for m in model.modules() if isinstance(m, (nn.Conv2d, BandedDeformConv2d))]
+    hooks = [module.register_forward_hook(count) for module in counted]
+    with torch.no_grad():
+        model(next(model.parameters()).new_zeros(1, channels, side, side))
+    for hook in hooks:
+        hook.remove()
+    return macs / side**2 / 1000
 
 
 def _crop(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -44,7 +44,7 @@ class BDINNConfig:
 
     @property
     def levels(self) -> int:
-        """Number of scales; bands up to about `2**levels` pixels from an edge are within reach."""
+        """Number of scales; the coarsest sees the picture in blocks of `2**levels` pixels a side."""
         return len(self.widths)
 
     def to_dict(self) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def limited(features: torch.Tensor) -> torch.Tensor:
 
     What is handed from scale to scale would grow with every one, until layers there saturate.
     """
-    return features * torch.rsqrt(1 + features.square().mean(1, keepdim=True))
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))  # squares leave half precision
+    return features * torch.rsqrt(1 + wide.square().mean(1, keepdim=True)).to(features.dtype)
 
 
 def leaky_gelu(x: torch.Tensor) -> torch.Tensor:

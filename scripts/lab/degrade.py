@@ -11,12 +11,15 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
+from bdinn_core import Frame
+from bdinn_core.video.formats import PixelFormat, read_planes, write_planes
+
 __all__ = ["CODECS", "Coding", "Planes", "code", "random_coding", "round_to_codes", "round_to_step"]
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr by itself; 1 is errors only
 
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Y, U, V of one 4:2:0 frame, uint8."""
+"""Y, U, V of one 4:2:0 frame: uint8, or uint16 for more bits."""
 
 CODECS = ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "mpeg4")
 RATES = {
@@ -59,9 +62,10 @@ def round_to_step(plane: np.ndarray, step: float) -> np.ndarray:
     return np.clip(np.rint(plane / np.float32(step)) * np.float32(step), 0, 255).astype(np.float32)
 
 
-def round_to_codes(plane: np.ndarray) -> np.ndarray:
-    """Nearest 8-bit codes of a plane in model units: uint8."""
-    return round_to_step(plane, 1).astype(np.uint8)
+def round_to_codes(plane: np.ndarray, bit_depth: int = 8) -> np.ndarray:
+    """Nearest codes of a plane in model units, limited range: uint8, or uint16 for more bits."""
+    scale = 2 ** (bit_depth - 8)
+    return (round_to_step(plane, 1 / scale) * scale).astype(np.uint8 if bit_depth == 8 else np.uint16)
 
 
 def random_coding(rng: np.random.Generator, codec: str | None = None, *, heavy: bool = False) -> Coding:
@@ -94,48 +98,35 @@ def random_coding(rng: np.random.Generator, codec: str | None = None, *, heavy: 
     return Coding(codec=codec, rate=rate, options=options)
 
 
-def _to_frame(planes: Planes) -> av.VideoFrame:
-    height, width = planes[0].shape
-    frame = av.VideoFrame(width, height, "yuv420p")
-    for target, source in zip(frame.planes, planes, strict=True):
-        rows = np.zeros((source.shape[0], target.line_size), np.uint8)
-        rows[:, : source.shape[1]] = source
-        target.update(rows.tobytes())
-    return frame
-
-
-def _from_frame(frame: av.VideoFrame) -> Planes:
-    def plane(index: int) -> np.ndarray:
-        p = frame.planes[index]
-        return np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width].copy()
-
-    return plane(0), plane(1), plane(2)
-
-
-def code(frames: Sequence[Planes], coding: Coding) -> list[Planes]:
+def code(frames: Sequence[Planes], coding: Coding, bit_depth: int = 8) -> list[Planes]:
     """Encodes and decodes frames in memory, on one thread, so that equal input gives equal output.
 
     Args:
-        frames: 8-bit 4:2:0 frames of one even size.
+        frames: 4:2:0 frames of one even size.
         coding: Codec and strength.
+        bit_depth: Of the frames' codes.
 
     Returns:
         As many decoded frames, in order.
     """
+    pixel = PixelFormat(family="yuv", subsampling=(1, 1), bit_depth=bit_depth)
+    form = pixel.frame_format(0)
     memory = io.BytesIO()
     with av.open(memory, "w", format="matroska") as container:
         stream = cast(
             VideoStream, container.add_stream(coding.codec, rate=25, options=coding.encoder_options())
         )
         stream.height, stream.width = frames[0][0].shape
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixel.name
         stream.codec_context.thread_count = 1
         for number, planes in enumerate(frames):
-            frame = _to_frame(planes)
+            frame = av.VideoFrame(stream.width, stream.height, pixel.name)
+            write_planes(frame, Frame(planes, form), None)
             frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     memory.seek(0)
     with av.open(memory, "r") as coded:
         coded.streams.video[0].codec_context.thread_count = 1
-        return [_from_frame(frame) for frame in coded.decode(video=0)]
+        decoded = [read_planes(frame, pixel, form)[0].planes for frame in coded.decode(video=0)]
+    return [(y, u, v) for y, u, v in decoded]

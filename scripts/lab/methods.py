@@ -47,10 +47,11 @@ def bdinn(options: DebandOptions) -> Method:
 
 
 def _at_depth(frame: Frame, bits: int) -> Frame:
-    """A limited-range frame of integers at more bits: a shift."""
-    shift = bits - frame.format.bit_depth
+    """A limited-range frame of integers at another depth; rounded where it has fewer bits."""
     form = frame.format.with_depth(bits)
-    return Frame(tuple(plane.astype(form.dtype) << shift for plane in frame.planes), form)
+    ratio = 2.0 ** (bits - frame.format.bit_depth)
+    planes = (np.clip(np.rint(plane * ratio), 0, form.peak).astype(form.dtype) for plane in frame.planes)
+    return Frame(tuple(planes), form)
 
 
 def _vapoursynth(apply: Callable[[Any, Any], Any]) -> Method:

@@ -13,7 +13,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-__all__ = ["CAMBI_MIN_PX", "CONTOUR_PX", "LEAST_SHARE", "cambi", "contour_error", "psnr", "smooth_mask"]
+__all__ = [
+    "CAMBI_MIN_PX",
+    "CONTOUR_PX",
+    "LEAST_SHARE",
+    "cambi",
+    "contour_error",
+    "psnr",
+    "region_psnr",
+    "smooth_mask",
+]
 
 CONTOUR_PX = 4
 """Pixels over which the contour error looks for a change."""
@@ -43,6 +52,11 @@ def smooth_mask(truth: torch.Tensor) -> torch.Tensor:
 def psnr(mean_squared_error: float) -> float:
     """Decibels against a peak of 255 8-bit steps; 120 at most, so that a perfect result stays finite."""
     return float(10 * np.log10(PEAK**2 / max(mean_squared_error, PEAK**2 * 1e-12)))
+
+
+def region_psnr(error: np.ndarray, region: np.ndarray) -> float | None:
+    """PSNR of an error within a region, both (height, width); None where it's too small to be scored."""
+    return psnr(float(np.square(error)[region].mean())) if region.mean() >= LEAST_SHARE else None
 
 
 def contour_error(error: np.ndarray, smooth: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from .degrade import CODECS, Planes, code, random_coding, round_to_codes
 from .filters import blur, resize
 from .pictures import Picture, is_posterised, subsample_420
 from .quantise import random_step, requantise
-from .scenes import clip_to_range, composed, gradient, scene, textured
+from .scenes import clip_to_range, composed, gradient, log_uniform, scene, textured
 
 __all__ = ["KINDS", "SIZE", "Pair", "fine_texture_pair", "make_pair"]
 
@@ -49,8 +49,12 @@ class Pair:
     """False where gradients of `truth` are no better than the input: learn detail only."""
 
 
-def _picture_crop(rng: np.random.Generator, picture: Picture, size: int) -> np.ndarray:
-    """A random square of all three planes at a random scale, (3, size, size), sometimes darkened."""
+def _picture_crop(rng: np.random.Generator, picture: Picture, size: int) -> tuple[np.ndarray, bool]:
+    """A random square of all three planes at a random scale, (3, size, size), sometimes darkened.
+
+    Returns:
+        The crop, and whether its gradients are true.
+    """
     _, height, width = picture.planes.shape
     largest = min(height, width)
     side = int(rng.integers(min(int(0.6 * size), largest), largest + 1))
@@ -59,9 +63,10 @@ def _picture_crop(rng: np.random.Generator, picture: Picture, size: int) -> np.n
     crop = np.stack([resize(plane, size, size) for plane in crop])
     if rng.random() < 0.5:
         crop = crop[:, :, ::-1]
+    smooth_is_true = picture.smooth_is_true and not any(map(is_posterised, crop))
     neutral = np.array([16, 128, 128], np.float32)[:, None, None]
     gain = np.float32(rng.uniform(0.15, 1) if rng.random() < 0.3 else 1)
-    return np.clip(neutral + (crop - neutral) * gain, 16, 240).astype(np.float32)
+    return np.clip(neutral + (crop - neutral) * gain, 16, 240).astype(np.float32), smooth_is_true
 
 
 def _single_plane(
@@ -71,8 +76,8 @@ def _single_plane(
     if not pictures or rng.random() >= PICTURES_SHARE:
         return scene(rng, size), True
     picture = pictures[int(rng.integers(len(pictures)))]
-    plane = _picture_crop(rng, picture, size)[rng.choice(3, p=(0.66, 0.17, 0.17))]
-    smooth_is_true = picture.smooth_is_true and not is_posterised(plane)
+    crop, smooth_is_true = _picture_crop(rng, picture, size)
+    plane = crop[rng.choice(3, p=(0.66, 0.17, 0.17))]
     if smooth_is_true and rng.random() < COMPOSED_SHARE:
         plane = clip_to_range(composed(rng, plane))
     return plane, smooth_is_true
@@ -84,7 +89,7 @@ def _colour_planes(
     """Y, U, V, (3, size, size), of a real or a drawn colour picture."""
     if pictures and rng.random() < 0.6:
         picture = pictures[int(rng.integers(len(pictures)))]
-        return _picture_crop(rng, picture, size), picture.smooth_is_true
+        return _picture_crop(rng, picture, size)
     chroma = []
     for _ in range(2):
         plane = gradient(rng, size) if rng.random() < 0.6 else scene(rng, size)
@@ -95,7 +100,7 @@ def _colour_planes(
 def _windows(rng: np.random.Generator, planes: Sequence[np.ndarray], count: int) -> list[list[np.ndarray]]:
     """`count` frames cut from `planes` (which have `MARGIN` to spare): still or panning, maybe grainy."""
     pan = 2 * rng.integers(-2, 3, 2) if rng.random() < 0.5 else np.zeros(2, int)
-    grain = np.exp(rng.uniform(np.log(0.3), np.log(3))) if rng.random() < 0.2 else 0.0
+    grain = log_uniform(rng, 0.3, 3) if rng.random() < 0.2 else 0.0
     frames = []
     for number in range(count):
         frame = []

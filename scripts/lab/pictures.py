@@ -1,7 +1,9 @@
 """The pictures on disk: which are held out, and how they become planes in model units."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -22,14 +24,7 @@ __all__ = [
     "subsample_420",
 ]
 
-pictures_option = click.option(
-    "--pictures",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(__file__).resolve().parents[3] / "shared" / "data" / "train",
-    show_default=True,
-    help="Folder of pictures with their INDEX.tsv; skipped if it doesn't exist.",
-)
-"""The option of every command that takes pictures."""
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "train"
 
 HELD_OUT = {
     "BuddiesOfBudgie_budgie_backgrounds_dragonfly_on_lavender.png": "dragonfly",
@@ -54,6 +49,18 @@ class Picture:
     """Y, U, V: (3, height, width) float32 in model units (BT.709 matrix, limited range)."""
     smooth_is_true: bool
     """Whether its gradients are true beyond 8 bits; otherwise only its detail may teach."""
+
+
+def pictures_option(*, required: bool = False) -> Callable[[Any], Any]:
+    """The option `--pictures` of every command that takes pictures; None without a folder of them."""
+    return click.option(
+        "--pictures",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        default=lambda: SHARED if SHARED.is_dir() else None,
+        show_default="../shared/data/train, where there is one",
+        required=required,
+        help="Folder of pictures with their INDEX.tsv.",
+    )
 
 
 def rgb_to_planes(rgb: np.ndarray) -> np.ndarray:
@@ -105,7 +112,10 @@ def is_posterised(plane: np.ndarray) -> bool:
 
     True 12-bit gradients have flat runs too, but joined by steps of 1/16.
     """
-    change = np.abs(np.diff(plane, axis=1))
-    moving = change > 1e-3
-    gentle = change[moving & (change < 2)]
-    return bool(moving.mean() < 0.3 and gentle.size and np.median(gentle) > 0.2)
+    for axis in (0, 1):
+        change = np.abs(np.diff(plane, axis=axis))
+        moving = change > 1e-3
+        gentle = change[moving & (change < 2)]
+        if moving.mean() < 0.3 and gentle.size and np.median(gentle) > 0.2:
+            return True
+    return False

@@ -3,7 +3,8 @@
 What a step trains on is a fixed function of seed and step, whatever the machine's speed and number of
 processes: pair `i` is made from the generator `[seed, 0, i]`; at step `s` the pool holds the newest
 `capacity` of the first `initial + s * pairs_per_step` pairs, and the step's crops are drawn from the
-generator `[seed, 1, s]`. A trainer that outruns the background processes waits for them.
+generator `[seed, 1, s]`. A trainer that outruns the background processes waits for them. A pair serves
+for several steps, each time in other crops; nothing is kept on disk, as a pair's number makes it again.
 """
 
 import multiprocessing
@@ -16,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .pairs import SIZE, Pair, make_pair
+from .pairs import Pair, make_pair
 from .pictures import load_pictures
 from .quantise import quantise
 
 __all__ = ["Batch", "PairPool"]
 
 WIDE_EVERY = 4
-"""Of so many batches, one is of few crops that are `SIZE` a side, for bands of hundreds of pixels."""
+"""Of so many batches, one is of few crops twice as wide, for bands of hundreds of pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,21 +139,25 @@ class PairPool:
                     if not process.is_alive():
                         raise RuntimeError(f"a process that makes pairs ended ({process.exitcode})") from None
 
+    def fill(self, step: int) -> int:
+        """Waits for the pairs of `step`; returns how many came. Steps must be asked for in rising order."""
+        before = self._made
+        while self._made < self._wanted(step):
+            self._pool.append(self._receive())
+            self._made += 1
+        return self._made - before
+
     def batch(self, step: int, size: int, crop: int) -> Batch:
         """The batch of `step`: `size` random crops of `crop` px a side, flipped and transposed.
 
         One in `WIDE_EVERY` has a quarter as many crops of twice the side.
-
-        Steps must be asked for in rising order.
         """
-        while self._made < self._wanted(step):
-            self._pool.append(self._receive())
-            self._made += 1
+        self.fill(step)
         rng = np.random.default_rng([self._seed, 1, step])
         pool: list[Pair] = list(self._pool)
-        if step % WIDE_EVERY == WIDE_EVERY - 1 and 2 * crop <= SIZE:
-            size, crop = max(size // 4, 1), 2 * crop
-            pool = [pair for pair in pool if min(pair.truth.shape) >= crop] or pool
+        wide = [pair for pair in pool if min(pair.truth.shape) >= 2 * crop]
+        if wide and step % WIDE_EVERY == WIDE_EVERY - 1:
+            size, crop, pool = max(size // 4, 1), 2 * crop, wide
         chosen = [pool[int(rng.integers(len(pool)))] for _ in range(size)]
         degraded, truth, smooth_is_true = zip(
             *(_random_crop(rng, pair, crop) for pair in chosen), strict=True

@@ -9,7 +9,10 @@ from .score import Row, mean, select
 
 __all__ = ["plot", "print_table"]
 
-COLUMNS = ("Y smooth", "drawn", "Y detail", "contour", "U smooth", "V smooth", "CAMBI", "coarse")
+COLUMNS = (
+    *("Y smooth", "drawn", "Y detail", "contour", "U smooth", "V smooth", "U detail", "V detail"),
+    *("CAMBI", "coarse"),
+)
 
 
 def _number(value: float | None, width: int = 9) -> str:
@@ -21,11 +24,12 @@ def print_table(rows: Sequence[Row]) -> None:
     methods = list(dict.fromkeys(row.method for row in rows))
     click.echo(
         "PSNR in dB to the float truth, before rounding: luma of smooth regions (all scenes; drawn scenes),\n"
-        "luma of detail, chroma of smooth regions. Contour error over the input's. CAMBI at 10 bits,\n"
-        "dithered, above the truth's own, at its defaults and with coarse steps counted."
+        "luma of detail, chroma. Contour error over the input's. CAMBI at 10 bits, dithered, above the\n"
+        "truth's own, at its defaults and with coarse steps counted; the truth's own is"
+        f"{_number(mean(rows, 'cambi_of_truth'), 6)} and{_number(mean(rows, 'cambi_coarse_of_truth'), 6)}."
     )
     for degradation in dict.fromkeys(row.degradation for row in rows):
-        click.echo(f"\n{degradation:18}" + "".join(f"{name:>9}" for name in COLUMNS))
+        click.echo(f"\n{degradation:20}" + "".join(f"{name:>9}" for name in COLUMNS))
         here = select(rows, degradation=degradation)
         before = mean(select(here, method=methods[0], plane="Y"), "contour")
         for method in methods:
@@ -38,10 +42,12 @@ def print_table(rows: Sequence[Row]) -> None:
                 contour / before if contour and before else None,
                 mean(u, "smooth"),
                 mean(v, "smooth"),
+                mean(u, "detail"),
+                mean(v, "detail"),
                 mean(y, "cambi"),
                 mean(y, "cambi_coarse"),
             )
-            click.echo(f"{method:18}" + "".join(map(_number, cells)))
+            click.echo(f"{method:20}" + "".join(map(_number, cells)))
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:

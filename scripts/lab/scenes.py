@@ -18,6 +18,7 @@ __all__ = [
     "foggy",
     "gradient",
     "grainy",
+    "log_uniform",
     "night",
     "scene",
     "smooth_shape",
@@ -28,7 +29,8 @@ __all__ = [
 BLACK, WHITE = 16.0, 235.0
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A random number between two, of which each octave is as likely."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
@@ -55,7 +57,7 @@ def smooth_shape(rng: np.random.Generator, size: int) -> np.ndarray:
     elif kind == 2:  # one to three glows
         t = np.zeros((size, size), np.float32)
         for _ in range(rng.integers(1, 4)):
-            spread = _log_uniform(rng, 0.01, 0.5)
+            spread = log_uniform(rng, 0.01, 0.5)
             distance = (x - rng.uniform()) ** 2 + rng.uniform(0.5, 2) * (y - rng.uniform()) ** 2
             t = t + rng.uniform(0.3, 1) * np.exp(-distance / spread)
     elif kind == 3:  # low-frequency noise
@@ -76,7 +78,7 @@ def smooth_shape(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def gradient(rng: np.random.Generator, size: int) -> np.ndarray:
     """A gradient of 0.5 to 160 codes over the patch: bands from a few pixels to wider than the patch."""
-    amplitude = _log_uniform(rng, 0.5, 160)
+    amplitude = log_uniform(rng, 0.5, 160)
     if rng.random() < 0.3:  # dark scenes band most visibly
         base = rng.uniform(BLACK, BLACK + 24)
         amplitude = min(amplitude, 40.0)
@@ -109,7 +111,7 @@ def cel(rng: np.random.Generator, size: int) -> np.ndarray:
     plane = gradient(rng, size)
     for _ in range(rng.integers(1, 7)):
         distance = _distance(rng, size)
-        softness = _log_uniform(rng, 0.7, 12)
+        softness = log_uniform(rng, 0.7, 12)
         cover = np.clip(0.5 - distance / softness, 0, 1)
         fill = gradient(rng, size) if rng.random() < 0.8 else textured(rng, size)
         plane = plane + cover * (fill - plane)
@@ -122,7 +124,7 @@ def cel(rng: np.random.Generator, size: int) -> np.ndarray:
 def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
     """Noise of a power-law spectrum, (size, size), standard deviation 1."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
-    lowest = _log_uniform(rng, 1 / size, 0.1)
+    lowest = log_uniform(rng, 1 / size, 0.1)
     weight = np.maximum(frequency, lowest) ** -rng.uniform(0, 1.8)
     if rng.random() < 0.4:  # finest scales missing: a slightly blurred picture
         weight = weight * np.exp(-((frequency / rng.uniform(0.12, 0.5)) ** 2))
@@ -136,7 +138,7 @@ def _weave(rng: np.random.Generator, size: int) -> np.ndarray:
     y, x = (axis * size for axis in _axes(size))
     plane = np.zeros((size, size), np.float32)
     for _ in range(rng.integers(1, 4)):
-        angle, period = rng.uniform(0, np.pi), _log_uniform(rng, 2.2, 24)
+        angle, period = rng.uniform(0, np.pi), log_uniform(rng, 2.2, 24)
         phase = resize(rng.standard_normal((6, 6)).astype(np.float32), size, size) * rng.uniform(0, 3)
         plane += np.sin(2 * np.pi / period * (np.cos(angle) * x + np.sin(angle) * y) + phase)
     if rng.random() < 0.5:
@@ -147,7 +149,7 @@ def _weave(rng: np.random.Generator, size: int) -> np.ndarray:
 def textured(rng: np.random.Generator, size: int) -> np.ndarray:
     """A gradient under texture of standard deviation 0.3 to 40 codes, everywhere or in parts."""
     texture = _noise(rng, size) if rng.random() < 0.7 else _weave(rng, size)
-    strength = _log_uniform(rng, 0.3, 3) if rng.random() < 0.5 else _log_uniform(rng, 2, 40)
+    strength = log_uniform(rng, 0.3, 3) if rng.random() < 0.5 else log_uniform(rng, 2, 40)
     if rng.random() < 0.5:  # fades in and out, as texture in pictures does
         strength = strength * np.clip(smooth_shape(rng, size) * rng.uniform(1, 3) - rng.uniform(0, 1), 0, 1)
     return (gradient(rng, size) + strength * texture).astype(np.float32)
@@ -159,7 +161,7 @@ def grainy(rng: np.random.Generator, size: int) -> np.ndarray:
     grain = rng.standard_normal((size, size)).astype(np.float32)
     if rng.random() < 0.8:
         grain = blur(grain, rng.uniform(0.4, 1.4))
-    strength = _log_uniform(rng, 0.3, 6) / grain.std()
+    strength = log_uniform(rng, 0.3, 6) / grain.std()
     if rng.random() < 0.5:  # less grain in the dark and in the light
         tone = (plane - BLACK) / (WHITE - BLACK)
         strength = strength * (0.4 + 2.4 * np.clip(tone * (1 - tone), 0, 0.25))
@@ -168,12 +170,12 @@ def grainy(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def night(rng: np.random.Generator, size: int) -> np.ndarray:
     """A dark scene whose few codes spread over the whole patch: bands of 100 px and more."""
-    amplitude = _log_uniform(rng, 1, 8)
+    amplitude = log_uniform(rng, 1, 8)
     plane = rng.uniform(BLACK, BLACK + 30) + amplitude * smooth_shape(rng, size)
     if rng.random() < 0.4:  # a second light of another shape
-        plane = plane + _log_uniform(rng, 0.3, 4) * smooth_shape(rng, size)
+        plane = plane + log_uniform(rng, 0.3, 4) * smooth_shape(rng, size)
     if rng.random() < 0.3:  # something stands in it
-        cover = np.clip(0.5 - _distance(rng, size) / _log_uniform(rng, 0.7, 20), 0, 1)
+        cover = np.clip(0.5 - _distance(rng, size) / log_uniform(rng, 0.7, 20), 0, 1)
         plane = plane + cover * (rng.uniform(BLACK, BLACK + 12) - plane)
     return plane.astype(np.float32)
 
@@ -182,7 +184,7 @@ def faded(rng: np.random.Generator, size: int) -> np.ndarray:
     """A drawing, texture or grain on its way to black, white or grey: little contrast is left."""
     plane = (cel, textured, grainy)[rng.integers(3)](rng, size)
     level = rng.choice((BLACK, WHITE, rng.uniform(BLACK, WHITE)))
-    return (level + (plane - level) * np.float32(_log_uniform(rng, 0.03, 0.6))).astype(np.float32)
+    return (level + (plane - level) * np.float32(log_uniform(rng, 0.03, 0.6))).astype(np.float32)
 
 
 def foggy(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -199,21 +201,21 @@ def flare(rng: np.random.Generator, size: int) -> np.ndarray:
     plane = night(rng, size) if rng.random() < 0.6 else gradient(rng, size)
     centre_y, centre_x = rng.uniform(0, 1, 2)
     across, along = y - centre_y, x - centre_x
-    halo = 1 / (1 + (np.hypot(across, along) / _log_uniform(rng, 0.02, 0.3)) ** 2)
-    plane = plane + _log_uniform(rng, 5, 150) * halo
+    halo = 1 / (1 + (np.hypot(across, along) / log_uniform(rng, 0.02, 0.3)) ** 2)
+    plane = plane + log_uniform(rng, 5, 150) * halo
     if rng.random() < 0.5:
         streak = np.exp(-((across / rng.uniform(0.005, 0.05)) ** 2)) / (1 + np.abs(along) * rng.uniform(2, 9))
-        plane = plane + _log_uniform(rng, 3, 60) * streak
+        plane = plane + log_uniform(rng, 3, 60) * streak
     for _ in range(rng.integers(0, 5)):
         place = rng.uniform(-1, 2)
         distance = np.hypot(
             y - (centre_y + place * (0.5 - centre_y)), x - (centre_x + place * (0.5 - centre_x))
         )
-        radius, softness = _log_uniform(rng, 0.02, 0.25), _log_uniform(rng, 0.003, 0.1)
+        radius, softness = log_uniform(rng, 0.02, 0.25), log_uniform(rng, 0.003, 0.1)
         disc = np.clip(0.5 - (distance - radius) / softness, 0, 1)
         if rng.random() < 0.4:
             disc = disc * (distance / radius) ** 2
-        plane = plane + _log_uniform(rng, 0.7, 20) * disc
+        plane = plane + log_uniform(rng, 0.7, 20) * disc
     return plane.astype(np.float32)
 
 
@@ -222,13 +224,13 @@ def specked(rng: np.random.Generator, size: int) -> np.ndarray:
     plane = (night, gradient, cel)[rng.choice(3, p=(0.5, 0.35, 0.15))](rng, size).copy()
     reach = np.arange(-6, 7)
     sharp = rng.random() < 0.3  # single pixels
-    for _ in range(int(_log_uniform(rng, 3, 400))):
+    for _ in range(int(log_uniform(rng, 3, 400))):
         y, x = rng.integers(6, size - 6, 2)
-        height = _log_uniform(rng, 3, 200) * (1 if rng.random() < 0.8 else -1)
+        height = log_uniform(rng, 3, 200) * (1 if rng.random() < 0.8 else -1)
         if sharp:
             plane[y, x] += height
             continue
-        spread, (dy, dx) = 2 * _log_uniform(rng, 0.35, 1.6) ** 2, rng.uniform(-0.5, 0.5, 2)
+        spread, (dy, dx) = 2 * log_uniform(rng, 0.35, 1.6) ** 2, rng.uniform(-0.5, 0.5, 2)
         spot = np.exp(-((reach[:, None] - dy) ** 2 + (reach[None, :] - dx) ** 2) / spread)
         plane[y - 6 : y + 7, x - 6 : x + 7] += (height * spot).astype(np.float32)
     return plane
@@ -259,7 +261,7 @@ def composed(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     size = picture.shape[0]
     drawn = (gradient, night, cel)[rng.choice(3, p=(0.5, 0.3, 0.2))](rng, size)
     if rng.random() < 0.6:
-        cover = np.clip(0.5 - _distance(rng, size) / _log_uniform(rng, 0.7, 60), 0, 1)
+        cover = np.clip(0.5 - _distance(rng, size) / log_uniform(rng, 0.7, 60), 0, 1)
     else:
         cover = np.clip(smooth_shape(rng, size) * rng.uniform(1, 2) - rng.uniform(0, 0.5), 0, 1)
     return (picture + cover * (drawn - picture)).astype(np.float32)

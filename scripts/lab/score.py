@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from .metrics import CAMBI_MIN_PX, LEAST_SHARE, cambi, contour_error, psnr, smooth_mask
+from .metrics import CAMBI_MIN_PX, LEAST_SHARE, cambi, contour_error, region_psnr, smooth_mask
 
 __all__ = ["PlaneScorer", "Row", "mean", "select"]
 
@@ -33,17 +34,23 @@ class Row:
     cambi: float | None = None
     """CAMBI of luma at 10 bits, dithered ..."""
     cambi_coarse: float | None = None
-    """... and at `COARSE_LOG_CONTRAST`; both in excess of the truth's own score."""
+    """... and at `COARSE_LOG_CONTRAST`; both in excess of the truth's own score ..."""
+    cambi_of_truth: float | None = None
+    cambi_coarse_of_truth: float | None = None
+    """... which are these."""
 
 
 def dithered_10_bit(plane: np.ndarray) -> np.ndarray:
-    """A plane in model units as 10-bit codes, with white noise of one code before rounding down."""
+    """A plane in model units as 10-bit codes, with white noise of one code before rounding down.
+
+    Codes of 10 bits or fewer stay what they are.
+    """
     noise = np.random.default_rng(0).random(plane.shape)
     return np.clip(np.floor(plane * 4 + noise), 0, 1023).astype(np.uint16)
 
 
-def _cambis(plane: np.ndarray, dither: bool) -> np.ndarray:
-    codes = dithered_10_bit(plane) if dither else np.rint(plane * 4).astype(np.uint16)
+def _cambis(plane: np.ndarray) -> np.ndarray:
+    codes = dithered_10_bit(plane)
     return np.array([cambi([codes]), cambi([codes], COARSE_LOG_CONTRAST)])
 
 
@@ -61,23 +68,20 @@ class PlaneScorer:
         smooth = smooth_mask(torch.from_numpy(truth)[None, None])[0, 0].numpy()
         self._detail = ~smooth
         self._smooth = smooth & smooth_is_true
-        self._cambi = _cambis(truth, True) if with_cambi and min(truth.shape) >= CAMBI_MIN_PX else None
+        self._cambi = _cambis(truth) if with_cambi and min(truth.shape) >= CAMBI_MIN_PX else None
 
-    def __call__(self, result: np.ndarray, *, dither: bool = True) -> dict[str, float | None]:
-        """The scores of `Row`, by name; `dither` is off for what is 8 bits already."""
+    def __call__(self, result: np.ndarray) -> dict[str, Any]:
+        """The scores of `Row`, by name."""
         error = result - self._truth
 
-        def region(mask: np.ndarray) -> float | None:
-            return psnr(float(np.square(error)[mask].mean())) if mask.mean() >= LEAST_SHARE else None
-
-        scores: dict[str, float | None] = {
-            "smooth": region(self._smooth),
-            "detail": region(self._detail),
+        scores: dict[str, Any] = {
+            "smooth": region_psnr(error, self._smooth),
+            "detail": region_psnr(error, self._detail),
             "contour": contour_error(error, self._smooth) if self._smooth.mean() >= LEAST_SHARE else None,
         }
         if self._cambi is not None:
-            excess = _cambis(result, dither) - self._cambi
-            scores |= {"cambi": float(excess[0]), "cambi_coarse": float(excess[1])}
+            scores["cambi"], scores["cambi_coarse"] = map(float, _cambis(result) - self._cambi)
+            scores["cambi_of_truth"], scores["cambi_coarse_of_truth"] = map(float, self._cambi)
         return scores
 
 

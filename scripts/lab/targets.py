@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import click
 
+from .methods import PEERS
 from .score import Row, mean, select
 
 __all__ = ["TARGETS", "Extras", "check_targets"]
@@ -18,17 +19,29 @@ class Targets:
     """Least or largest values; dB, or as their names say."""
 
     quantised_psnr: float
+    """Smooth regions after rounding to 8 bits."""
     light_gain: float
+    """Smooth regions after each of `LIGHT`, over the input."""
     heavy_gains: tuple[float, float]
+    """The same after those of `HEAVY`, in its order ..."""
     heavy_contours: tuple[float, float]
+    """... and the contour error over the input's, at most."""
     coded_detail_gain: float
+    """Detail, mean over all coded scenes, over the input."""
     untouched_detail_loss: float
+    """Detail of texture and of grain after rounding, at most below the input."""
     coarse_gain: float
+    """Whole frames in RGB of each kind of coarse picture, over the input."""
     over_best_peer: float = 4.0
+    """Smooth regions after rounding and after each of `LIGHT`."""
     coded_detail_loss: float = 0.1
+    """Detail of any coded scene, at most below the input."""
     cambi_left: float = 0.15
+    """Share of the input's excess over the truth's own score that may be left."""
     cambi_below: float = 0.3
+    """How far a scene's score may end below the truth's own."""
     clean_change: float = 0.15
+    """RMS change of what has no banding, at most, 8-bit steps."""
 
 
 TARGETS = {
@@ -88,7 +101,7 @@ def check_targets(rows: Sequence[Row], extras: Extras, model: str, targets: Targ
     click.echo(f"\ntargets of {model} (luma; smooth regions of drawn scenes)")
     luma = select(rows, plane="Y")
     drawn = select(luma, drawn=True)
-    peers = {row.method for row in rows} - {"input", *TARGETS}
+    peers = {row.method for row in rows} & PEERS.keys()
 
     def value(field: str, degradation: str, method: str = model) -> float:
         found = mean(select(drawn, degradation=degradation, method=method), field)
@@ -115,8 +128,8 @@ def check_targets(rows: Sequence[Row], extras: Extras, model: str, targets: Targ
     for kind, gains in extras.coarse.items():
         check(f"{kind}, RGB, gain, dB", gains[model], targets.coarse_gain)
     for degradation in ("quantised", *LIGHT, *HEAVY):
-        left = value("cambi", degradation) / value("cambi", degradation, "input")
-        check(f"{degradation}, CAMBI's excess over the input's", left, targets.cambi_left, at_most=True)
+        most = targets.cambi_left * max(value("cambi", degradation, "input"), 0)
+        check(f"{degradation}, CAMBI's excess", value("cambi", degradation), most, at_most=True)
         least = min(
             r.cambi for r in select(drawn, degradation=degradation, method=model) if r.cambi is not None
         )

@@ -1,4 +1,4 @@
-"""A small fixed set of pairs that training scores itself on as it goes.
+"""A small set of pairs, fixed by the pictures, that training scores itself on as it goes.
 
 Made by the same generators as the training pairs, from seeds of its own; the claims about a model
 are `evaluate.py`'s, on scenes made otherwise.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .metrics import LEAST_SHARE, psnr, smooth_mask
+from .metrics import region_psnr, smooth_mask
 from .pairs import KINDS, fine_texture_pair, make_pair
 from .pictures import Picture
 from .quantise import requantise
@@ -71,13 +71,13 @@ def _score_group(
 ) -> Score:
     found: dict[str, list[float]] = {"smooth_input": [], "smooth": [], "detail_input": [], "detail": []}
     for degraded, truth in group:
-        smooth = smooth_mask(truth)
+        smooth = smooth_mask(truth)[0, 0].numpy()
         restored = restore(degraded.to(device)).cpu()
         for region, mask in (("smooth", smooth), ("detail", ~smooth)):
-            if mask.float().mean() < LEAST_SHARE:
-                continue
-            found[f"{region}_input"].append(psnr((degraded - truth)[mask].square().mean().item()))
-            found[region].append(psnr((restored - truth)[mask].square().mean().item()))
+            for name, result in ((f"{region}_input", degraded), (region, restored)):
+                decibels = region_psnr((result - truth)[0, 0].numpy(), mask)
+                if decibels is not None:
+                    found[name].append(decibels)
     return Score(
         **{name: float(np.mean(values)) if values else float("nan") for name, values in found.items()}
     )
