@@ -25,7 +25,7 @@ class LossWeights:
     smooth: float = 1.0
     """Smooth regions: logarithm of the mean absolute error over the input's."""
     blocks: float = 0.33
-    """Smooth regions: the same of the error averaged over blocks, for each size of block."""
+    """Smooth regions: the same of the error averaged over blocks, over the input's error; for each size."""
     contours: float = 0.75
     """Smooth regions: the same of the error's change over a few pixels, which is what the eye sees."""
     detail: float = 1.0

@@ -18,7 +18,7 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 RMS_OF_ADAM = 0.2
 FEW_OUTPUTS = 6
-"""Convolutions with no more end in the picture, and are left to Adam."""
+"""Convolutions with no more end in the picture, or in a sampling grid, and are left to Adam."""
 
 
 def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
@@ -71,7 +71,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def make_optimizers(model: nn.Module, rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden convolutions; Adam, without decay, for biases and for what ends in the picture."""
+    """Muon for the hidden convolutions; Adam, without decay, for biases and few outputs."""
     hidden, other = [], []
     for parameter in model.parameters():
         (hidden if parameter.ndim == 4 and len(parameter) > FEW_OUTPUTS else other).append(parameter)
