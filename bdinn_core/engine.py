@@ -168,9 +168,9 @@ class Debander:
                 for (i, s, f), result in zip(same, restored, strict=True):
                     change = _fields(changes[i, s], frames[i])[f]
                     torch.sub(result[0, 0], same[i, s, f][0, 0], out=change)
-        limit = self.options.limit
         for key, change in changes.items():
-            change.clamp_(-limit, limit).mul_(signals[key].step)
+            most = min(self.options.limit, signals[key].limit)
+            change.clamp_(-most, most).mul_(signals[key].step)
         for i, view in enumerate(views):
             if view.to_rgb is not None:
                 mixed = torch.tensordot(view.to_rgb, torch.stack([changes[i, s] for s in range(3)]), 1)

@@ -1,5 +1,6 @@
 """A frame as the network gets to see it: planes in 8-bit steps, each with the height of its bands."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -14,6 +15,10 @@ from .ycbcr import find_ycbcr
 __all__ = ["Signal", "View", "see", "upload"]
 
 
+ROUNDING = 0.5
+"""Largest error of rounding, in steps."""
+
+
 class Signal(NamedTuple):
     """A plane to be restored."""
 
@@ -21,6 +26,13 @@ class Signal(NamedTuple):
     """(H, W) float32, 8-bit steps."""
     step: float
     """Height of its bands, 8-bit steps."""
+    limit: float = math.inf
+    """How far its values can be off, in units of `step`."""
+
+
+def _found(values: torch.Tensor, step: float) -> Signal:
+    """A plane whose levels were found to be `step` apart: nothing else than rounding was done to it."""
+    return Signal(values, step, ROUNDING if step > 1 else math.inf)
 
 
 class View(NamedTuple):
@@ -69,10 +81,10 @@ def see(frame: Frame, wanted: Sequence[int], step: float | Literal["auto"], devi
         return View({p: Signal(in_steps(p), step) for p in wanted})
     found = find_ycbcr(frame) if wanted else None
     if found is None:
-        return View({p: Signal(in_steps(p), plane_step(frame, p)) for p in wanted})
+        return View({p: _found(in_steps(p), plane_step(frame, p)) for p in wanted})
     ycbcr, steps = found
     from_rgb, to_rgb, zero = (
         torch.from_numpy(values).to(device) for values in (ycbcr.from_rgb, ycbcr.to_rgb, ycbcr.zero)
     )
     planes = torch.tensordot(from_rgb, torch.stack([in_steps(p) for p in range(3)]), 1) + zero[:, None, None]
-    return View({s: Signal(planes[s], steps[s]) for s in range(3)}, to_rgb)
+    return View({s: _found(planes[s], steps[s]) for s in range(3)}, to_rgb)

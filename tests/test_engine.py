@@ -215,7 +215,7 @@ def test_tiles_leave_no_seam(gradient, size, tile, slope):
     image = (np.rint(values) if gradient == "rounded" else values).astype(np.float32) / 255
     whole = deband(image)
     tiled = deband(image, tile_size=tile)
-    assert np.abs(whole - tiled).max() * 255 <= 0.02
+    assert np.abs(whole - tiled).max() * 255 <= 0.001
 
 
 @pytest.mark.parametrize("overlap", [0, 64, 128])
