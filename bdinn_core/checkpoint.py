@@ -15,9 +15,14 @@ from safetensors.torch import save_file
 from .errors import ModelError, OptionError
 from .network import BDINN, CONFIGS, BDINNConfig
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["load_model", "save_model", "weights_path"]
 
 WEIGHTS = Path(__file__).parent / "weights"
+
+
+def weights_path(name: str) -> Path:
+    """Where the weights of a model lie: `fast`, `quality`, or the path of a .safetensors file."""
+    return WEIGHTS / f"{name}.safetensors" if name in CONFIGS else Path(name)
 
 
 def load_model(name: str, device: str | torch.device = "cpu") -> BDINN:
@@ -30,7 +35,7 @@ def load_model(name: str, device: str | torch.device = "cpu") -> BDINN:
     Raises:
         ModelError: there is no such model or file, the file isn't a BDINN's, or there is no such device.
     """
-    path = WEIGHTS / f"{name}.safetensors" if name in CONFIGS else Path(name)
+    path = weights_path(name)
     if not path.is_file():
         if name in CONFIGS:
             raise ModelError(f"this installation lacks the weights of {name!r}, {path}: install bdinn anew")

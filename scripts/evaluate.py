@@ -27,6 +27,7 @@ from lab.score import PlaneScorer, Row, mean, select
 from lab.targets import TARGETS, Extras, check_targets
 
 from bdinn_core import BdinnError, DebandOptions, Frame, FrameFormat
+from bdinn_core.checkpoint import weights_path
 from bdinn_core.ycbcr import YCbCr
 
 DEGRADATIONS: dict[str, Coding | None] = {
@@ -225,9 +226,7 @@ def write_record(rows: list[Row], path: Path, model: str) -> None:
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write all numbers here.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Also draw a PNG or SVG here.")
-@click.option(
-    "--record", type=click.Path(path_type=Path, exists=True), help="Put the first model's means here."
-)
+@click.option("--record", is_flag=True, help="Put each model's means into the record beside its weights.")
 def main(
     models: tuple[str, ...],
     peers: bool,
@@ -240,7 +239,7 @@ def main(
     threads: int,
     json_file: Path | None,
     plot_file: Path | None,
-    record: Path | None,
+    record: bool,
 ) -> None:
     """Scores models and peers on held-out scenes and checks the project's targets."""
     if (truth is None) != (degraded is None):
@@ -278,7 +277,8 @@ def main(
     if plot_file:
         plot(rows, plot_file)
     if record:
-        write_record(rows, record, Path(models[0]).stem)
+        for name, model in zip(names, models, strict=True):
+            write_record(rows, weights_path(model).with_suffix(".json"), name)
     if extras:
         for name in ours.keys() - TARGETS.keys():
             click.echo(f"\nno targets are known for {name}: they go by the names {', '.join(TARGETS)}")

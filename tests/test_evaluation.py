@@ -132,7 +132,7 @@ def test_wrong_requests_are_named(tmp_path):
     record.write_text("{}")
     for options, named in (
         (["--truth", str(record)], "--degraded"),
-        (["--truth", str(record), "--degraded", str(record), "--record", str(record)], "--record"),
+        (["--truth", str(record), "--degraded", str(record), "--record"], "--record"),
         (["--model", "fast", "--model", "elsewhere/fast.safetensors"], "fast, fast"),
         (["--model", "nosuch"], "nosuch"),
         (["--step", "much"], "much"),
