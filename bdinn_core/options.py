@@ -88,8 +88,8 @@ class DebandOptions:
     """Height of the bands looked for, in 8-bit steps, 1/256..16. `auto`: the distance between levels
     where a plane's values all lie on coarser ones than 8 bits have, for RGB also in Y'CbCr; else 1."""
     limit: float = 2.0
-    """Largest change, >= 0, in units of `step`: what protects detail from a wrong guess. Half a step at
-    most where `step` is `auto` and coarse levels were found: rounding was off by no more."""
+    """Largest change at `strength` 1, >= 0, in units of `step`: what protects detail from a wrong guess.
+    Half a step at most where `step` is `auto` and coarse levels were found: rounding is off by no more."""
     planes: Sequence[int] | None = None
     """Indices of the planes to work on; the others pass untouched. `None` is all."""
     mask: np.ndarray | None = None

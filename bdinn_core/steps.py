@@ -17,8 +17,8 @@ __all__ = ["find_step", "plane_step", "sample_rows"]
 FLOAT_NOISE = 0.07
 """How far from its level a float may be that was an integer once, in 8-bit steps: half precision's error."""
 COARSEST = 8.0
-ON_LEVELS = 0.98
-"""Share of the pixels that lie on the levels; the rest may be a subtitle or a logo."""
+NEARLY_ALL, MOSTLY = 0.98, 0.9
+"""Shares of all pixels, and of those at changes, that lie on the levels; the rest may be a logo."""
 LEAST_SINGLE = 0.2
 """Share of single levels among the changes from pixel to pixel: less is a drawing of few flat colours."""
 ROWS_APART = 8
@@ -45,17 +45,21 @@ def find_step(values: np.ndarray, noise: float = 0.0) -> float:
     """
     with np.errstate(invalid="ignore"):  # of infinite values
         # What lies on coarser levels lies on those of 2 as well: most planes are done with one look.
-        step = COARSEST if _lies_on(values, 2.0, noise) else 1.0
-        while step > 1 and not _lies_on(values, step, noise):
+        step = COARSEST if _lies_on(values, 2.0, noise, NEARLY_ALL) else 1.0
+        while step > 1 and not _lies_on(values, step, noise, NEARLY_ALL):
             step /= 2
         if step == 1:
             return 1.0
-        levels = np.rint(values / step)
-        changes = np.abs(np.concatenate([np.diff(levels, axis=axis).ravel() for axis in (0, 2)]))
-    moving = changes[changes > 0]
-    return step if moving.size and np.mean(moving == 1) >= LEAST_SINGLE else 1.0
+        along, across = np.abs(np.diff(values, axis=2)), np.abs(np.diff(values, axis=0))
+        moves = [change > 2 * noise for change in (along, across)]  # both neighbours may be off
+        changes = np.concatenate([along[moves[0]], across[moves[1]]])
+        changed = np.concatenate([values[..., 1:][moves[0]], values[1:][moves[1]]])
+        single = np.abs(changes - step) <= 2 * noise
+        # In a plane that is flat but for a small object, the object's values decide.
+        banded = changes.size and _lies_on(changed, step, noise, MOSTLY) and np.mean(single) >= LEAST_SINGLE
+    return step if banded else 1.0
 
 
-def _lies_on(values: np.ndarray, step: float, noise: float) -> bool:
-    """Whether nearly all values are multiples of a step."""
-    return bool(np.mean(np.abs(values - np.rint(values / step) * step) <= noise) >= ON_LEVELS)
+def _lies_on(values: np.ndarray, step: float, noise: float, share: float) -> bool:
+    """Whether that share of the values are multiples of a step."""
+    return bool(np.mean(np.abs(values - np.rint(values / step) * step) <= noise) >= share)

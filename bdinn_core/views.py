@@ -16,7 +16,7 @@ __all__ = ["Signal", "View", "see", "upload"]
 
 
 ROUNDING = 0.5
-"""Largest error of rounding, in steps."""
+"""Largest error of rounding once, in steps. Twice makes more; allowing for it does more harm than good."""
 
 
 class Signal(NamedTuple):
@@ -31,7 +31,7 @@ class Signal(NamedTuple):
 
 
 def _found(values: torch.Tensor, step: float) -> Signal:
-    """A plane whose levels were found to be `step` apart: nothing else than rounding was done to it."""
+    """A plane whose levels were found to be `step` apart: it was rounded to them and not coded since."""
     return Signal(values, step, ROUNDING if step > 1 else math.inf)
 
 

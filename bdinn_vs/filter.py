@@ -54,7 +54,8 @@ def deband(
         clip: Gray, YUV of any subsampling, or RGB; integers of 8..16 bits, half or single floats.
         strength: Scales the change, 0..2; one value or one per plane. 0 hands the input on bit for bit.
         step: Height of the bands looked for, in 8-bit steps, 1/256..16, or "auto".
-        limit: Largest change, >= 0, in units of `step`.
+        limit: Largest change at `strength` 1, >= 0, in units of `step`; half a step at most where "auto"
+            found coarse levels.
         planes: Indices of the planes to work on; the others pass untouched. `None` is all.
         mask: Gray clip of the clip's size that scales `strength` per pixel, from 0 to the format's
             full width (floats 0..1) as in `std.MaskedMerge`; one frame for all, or one for each.

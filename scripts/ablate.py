@@ -177,10 +177,12 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
 @click.command(help=__doc__)
 @pictures_option()
 @click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="These variants alone.")
-@click.option("--seeds", default=1, show_default=True, help="Runs of each variant.")
-@click.option("--first-seed", default=1, show_default=True)
-@click.option("--steps", default=800, show_default=True)
-@click.option("--threads", default=1, show_default=True)
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of each variant."
+)
+@click.option("--first-seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=800, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Append one JSON object a run here."
 )

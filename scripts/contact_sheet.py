@@ -15,7 +15,7 @@ from lab.methods import PEERS, bdinn, nothing
 from lab.pictures import pictures_option
 from lab.png import encode_png
 
-from bdinn_core import DebandOptions
+from bdinn_core import BdinnError, DebandOptions
 
 WINDOW = 256
 GAP = 4
@@ -52,9 +52,13 @@ def draw_row(scene: Scene, corner: tuple[int, int], coding: Coding, methods: dic
 @pictures_option(required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG to write.")
 def main(model: str, pictures: Path, out: Path) -> None:
+    try:
+        ours = bdinn(DebandOptions(model=model))
+    except BdinnError as error:
+        raise click.UsageError(str(error)) from error
     methods = {
         "input": nothing,
-        "BDINN": bdinn(DebandOptions(model=model)),
+        "BDINN": ours,
         "vszip": PEERS["vszip"](),
         "placebo": PEERS["placebo, no grain"](),
     }

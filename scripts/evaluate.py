@@ -205,6 +205,22 @@ def write_record(rows: list[Row], path: Path, model: str) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
+def _record_path(model: str) -> Path:
+    return weights_path(model).with_suffix(".json")
+
+
+def _check_outputs(json_file: Path | None, plot_file: Path | None, records: list[Path]) -> None:
+    """Refuses what can't be written before anything is scored."""
+    for path in (json_file, plot_file):
+        if path and not path.resolve().parent.is_dir():
+            raise click.UsageError(f"there is no folder {path.parent} for {path.name}: make it first")
+    if plot_file and plot_file.suffix not in (".png", ".svg"):
+        raise click.UsageError(f"--plot draws a .png or an .svg, not {plot_file.name}")
+    for path in records:
+        if not path.is_file():
+            raise click.UsageError(f"--record adds to the record of a training run, and {path} doesn't exist")
+
+
 @click.command()
 @click.option(
     "--model", "models", multiple=True, default=("fast", "quality"), show_default=True,
@@ -220,7 +236,13 @@ def write_record(rows: list[Row], path: Path, model: str) -> None:
     "--truth", type=click.Path(path_type=Path, exists=True), help="Score files of your own: this ..."
 )
 @click.option("--degraded", type=click.Path(path_type=Path, exists=True), help="... is what became of it.")
-@click.option("--frames", default=10, show_default=True, help="How many frames of such files.")
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="How many frames of such files.",
+)
 @click.option(
     "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="PyTorch's threads."
 )
@@ -244,9 +266,12 @@ def main(
     """Scores models and peers on held-out scenes and checks the project's targets."""
     if (truth is None) != (degraded is None):
         raise click.UsageError("--truth and --degraded belong together")
-    if truth and record:
-        raise click.UsageError("--record takes the scores of the held-out scenes, not those of --truth")
+    if record and (truth or step != "auto" or limit is not None or pictures is None):
+        raise click.UsageError(
+            "--record takes the scores of all held-out scenes and pictures, at the defaults"
+        )
     names = [Path(model).stem for model in models]
+    _check_outputs(json_file, plot_file, [_record_path(model) for model in models] if record else [])
     if len(set(names)) < len(names):
         raise click.UsageError(f"models are told apart by their names, and these are {', '.join(names)}")
     torch.set_num_threads(threads)
@@ -263,7 +288,10 @@ def main(
     methods = {"input": nothing, **ours, **others}
     extras = None
     if truth and degraded:
-        rows = compare_files(truth, degraded, methods, frames)
+        try:
+            rows = compare_files(truth, degraded, methods, frames)
+        except BdinnError as error:
+            raise click.ClickException(str(error)) from error
         print_table(rows)
     else:
         scenes = held_out_scenes(pictures)
@@ -278,7 +306,7 @@ def main(
         plot(rows, plot_file)
     if record:
         for name, model in zip(names, models, strict=True):
-            write_record(rows, weights_path(model).with_suffix(".json"), name)
+            write_record(rows, _record_path(model), name)
     if extras:
         for name in ours.keys() - TARGETS.keys():
             click.echo(f"\nno targets are known for {name}: they go by the names {', '.join(TARGETS)}")

@@ -48,6 +48,7 @@ class Run:
     def __init__(
         self, recipe: Recipe, out: Path, pictures: Path | None, make: Callable[[], nn.Module] | None = None
     ) -> None:
+        self.created = time.perf_counter()
         torch.manual_seed(recipe.seed)
         torch.set_num_threads(recipe.threads)
         out.mkdir(parents=True, exist_ok=True)
@@ -161,8 +162,14 @@ class Run:
         save_every_seconds: float = 60,
         stop_after_seconds: float = math.inf,
     ) -> None:
-        """Runs the remaining steps, or as many as fit into `stop_after_seconds`; then saves a checkpoint."""
+        """Runs the remaining steps, or what fits into `stop_after_seconds` since this `Run` was made.
+
+        Then validates once more and saves a checkpoint.
+        """
         recipe = self.recipe
+        if self.step == recipe.steps:
+            click.echo(f"nothing left to do: {self.step} of {recipe.steps} steps are done")
+            return
         saved = begun = time.perf_counter()
         started = begun - self.seconds
         with self.pool(workers) as pool:
@@ -174,7 +181,7 @@ class Run:
                 now = time.perf_counter()
                 self.seconds = now - started
                 ended = self.step == recipe.steps
-                stopped = ended or now - begun > stop_after_seconds
+                stopped = ended or now - self.created > stop_after_seconds
                 if self.step % report_every == 0:
                     self._report()
                 if stopped or self.step % validate_every == 0:
@@ -255,7 +262,11 @@ class Run:
     "--batch", type=click.IntRange(min=1), default=Recipe.batch, show_default=True, help="Crops a step."
 )
 @click.option(
-    "--rate", type=float, default=Recipe.learning_rate, show_default=True, help="Peak learning rate."
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=Recipe.learning_rate,
+    show_default=True,
+    help="Peak learning rate.",
 )
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that make pairs."
@@ -266,7 +277,7 @@ class Run:
 )
 @click.option("--report-every", type=click.IntRange(min=1), default=50, show_default=True, help="Steps.")
 @click.option("--validate-every", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps.")
-@click.option("--minutes", type=float, default=math.inf, help="Stop after so long, to be resumed.")
+@click.option("--minutes", type=click.FloatRange(min=0), help="Stop after so long, to be resumed.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 def main(
     config: str,
@@ -281,10 +292,12 @@ def main(
     out: Path,
     report_every: int,
     validate_every: int,
-    minutes: float,
+    minutes: float | None,
     resume: bool,
 ) -> None:
     """Trains a configuration of BDINN on pairs made on the fly."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.ClickException("no CUDA device: leave --device out, or see whether PyTorch finds the GPU")
     recipe = Recipe(
         config=config,
         steps=steps,
@@ -300,10 +313,17 @@ def main(
         run.resume()
     elif (out / "checkpoint.pt").exists():
         raise click.ClickException(f"{out} holds a run already: add --resume, or choose another folder")
+    else:
+        run.journal.forget_after(0)  # a run that ended before its first checkpoint
     click.echo(
         f"{sum(p.numel() for p in run.model.parameters())} parameters, {len(run.picture_names)} pictures"
     )
-    run.train(report_every, validate_every, workers=workers, stop_after_seconds=60 * minutes)
+    run.train(
+        report_every,
+        validate_every,
+        workers=workers,
+        stop_after_seconds=math.inf if minutes is None else 60 * minutes,
+    )
 
 
 if __name__ == "__main__":

@@ -137,6 +137,11 @@ def test_wrong_requests_are_named(tmp_path):
         (["--model", "nosuch"], "nosuch"),
         (["--step", "much"], "much"),
         (["--pictures", str(tmp_path / "nothing")], "nothing"),
+        (["--pictures", str(tmp_path)], "INDEX.tsv"),
+        (["--json", str(tmp_path / "nowhere" / "a.json")], "nowhere"),
+        (["--plot", "plot.txt"], "plot.txt"),
+        (["--record", "--step", "2"], "--record"),
+        (["--frames", "0"], "--frames"),
     ):
         result = CliRunner().invoke(evaluate.main, ["--no-peers", *options])
         assert result.exit_code == 2 and named in result.output, (options, result.output)

@@ -146,6 +146,8 @@ def test_wrong_input_is_named():
         BDINN(SMALL)(torch.zeros(1, 3, 8, 8))
     with pytest.raises(OptionError, match="widths"):
         BDINNConfig.from_dict({**SMALL.to_dict(), "widths": (0, 1, 2)})
+    with pytest.raises(OptionError, match="widths"):
+        BDINNConfig.from_dict({**SMALL.to_dict(), "widths": 5})
     with pytest.raises(OptionError, match="depths"):
         BDINNConfig.from_dict({**SMALL.to_dict(), "depths": (4,)})
 

@@ -50,6 +50,20 @@ def test_a_logo_does_not_hide_the_step():
     assert plane_step(gray(coarse), 0) == 4
 
 
+def small_object(level: float) -> np.ndarray:
+    """One flat level but for a shaded disc of under 2 % of the area."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    distance = np.hypot(y - 40, x - 70)
+    return np.where(distance < 9, level + 60 - 5 * distance, level)
+
+
+@pytest.mark.parametrize("level", [0, 16, 128])
+def test_a_flat_plane_with_a_small_object_has_step_one(level):
+    assert plane_step(gray(small_object(level)), 0) == 1
+    planes = tuple(np.rint(small_object(level)).astype(np.uint8) for _ in range(3))
+    assert find_ycbcr(Frame(planes, FrameFormat(family="rgb"))) is None
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -120,6 +134,8 @@ def test_coarse_planes_and_pictures_are_restored():
 
     picture, colours = coarse_rgb("bt709", "limited")
     restored = np.stack([p.numpy() for p in Debander().restore([picture], 0)[0] if p is not None])
+    halved = Debander(DebandOptions(limit=0.5)).restore([picture], 0)[0]
+    assert np.array_equal(restored, np.stack([p.numpy() for p in halved if p is not None]))
     assert decibels(restored, colours) > decibels(np.stack(picture.planes), colours) + 4
 
 

@@ -1,6 +1,7 @@
 """Training data, loss, metrics, and the training loop itself on a few tiny steps."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -386,6 +387,8 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatc
     whole = Run(recipe, tmp_path / "whole", None)
     whole.train(report_every=2, validate_every=4)
     Run(recipe, tmp_path / "halves", None).train(report_every=2, validate_every=4, stop_after_seconds=0)
+    with (tmp_path / "halves" / "log.jsonl").open("a") as log:
+        log.write('{"step": 3, "loss": 9}\n{"step": 3, "lo')  # later than the checkpoint; torn by a crash
     resumed = Run(recipe, tmp_path / "halves", None)
     resumed.resume()
     assert resumed.step == 1
@@ -404,6 +407,32 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatc
     assert [e["loss"] for e in reports] == [e["loss"] for e in again]
     assert (tmp_path / "whole" / "fast.safetensors").exists()
     assert (tmp_path / "whole" / "steps" / "000004.safetensors").exists()
+    resumed.picture_names = ["another.png"]
+    with pytest.raises(click.ClickException, match="pictures"):
+        resumed.resume()
     longer = Run(replace(recipe, steps=9), tmp_path / "halves", None)
     with pytest.raises(click.ClickException, match="too late"):
         longer.resume()
+
+
+def test_half_precision_that_overflows_changes_no_weights(tmp_path, monkeypatch):
+    from lab.pool import Batch
+    from lab.recipe import Recipe
+    from train import Run
+
+    monkeypatch.setattr("lab.validation.PAIRS_PER_KIND", 1)
+    run = Run(Recipe(config="fast", steps=4, seed=3, threads=1, batch=1, crop=64), tmp_path, None)
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=1)
+    monkeypatch.setattr("torch.autocast", lambda *args, **kwargs: nullcontext())  # the CPU has no such half
+    plane = ramp(64, 64, 8)[None, None]
+    broken = plane.copy()
+    broken[..., 5, 5] = np.inf
+
+    class Pool:
+        def batch(self, step: int, size: int, crop: int) -> Batch:
+            return Batch(degraded=broken, truth=plane, smooth_is_true=np.array([True]))
+
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.train_step(Pool())
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+    assert run.scaler.get_scale() == 0.5

@@ -1,5 +1,6 @@
 """The network's configurations: its shape in numbers."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -27,7 +28,8 @@ class BDINNConfig:
 
     def __post_init__(self) -> None:
         for name, least in (("widths", 1), ("depths", 0)):
-            values = tuple(getattr(self, name))
+            given = getattr(self, name)
+            values = tuple(given) if isinstance(given, Iterable) else (given,)
             object.__setattr__(self, name, values)
             if (
                 len(values) != self.levels

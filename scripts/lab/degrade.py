@@ -104,7 +104,7 @@ def code(frames: Sequence[Planes], coding: Coding, bit_depth: int = 8) -> list[P
     Args:
         frames: 4:2:0 frames of one even size.
         coding: Codec and strength.
-        bit_depth: Of the frames' codes.
+        bit_depth: Of the frames' codes; 10 with x264, x265 and SVT-AV1 alone.
 
     Returns:
         As many decoded frames, in order.

@@ -1,6 +1,7 @@
 """What a training run reports: `log.jsonl`, one JSON object a report, and TensorBoard's curves."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,11 @@ class Journal:
     def forget_after(self, step: int) -> None:
         """Takes back what came after a step: a run that resumes there will report it again."""
         lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True) if self._log.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        self._log.write_text("".join(kept), encoding="utf-8")
+        whole = [line for line in lines if line.endswith("\n")]  # the last may be torn by a crash
+        kept = [line for line in whole if json.loads(line)["step"] <= step]
+        partial = self._folder / "log.jsonl.partial"
+        partial.write_text("".join(kept), encoding="utf-8")
+        os.replace(partial, self._log)
         self._last = step
 
     def add(self, step: int, entry: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ MARGIN = 16  # what a pan of at most 4 px a frame can uncover
 PICTURES_SHARE = 0.3
 COMPOSED_SHARE = 0.3
 HEAVY_CODECS_SHARES = (0.5, 0.1, 0.25, 0.1, 0.05)
-COARSE_BEFORE_CODING_SHARE = 0.12
+QUANTISED_BEFORE_CODING_SHARE = 0.12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def _coded_pair(rng: np.random.Generator, pictures: Sequence[Picture], kind: str
         grey = np.full((plane.shape[0] // 2, plane.shape[1] // 2), 128, np.float32)
         planes = [plane, grey, grey]
     sources = frames = _windows(rng, planes, 3)
-    if not heavy and rng.random() < COARSE_BEFORE_CODING_SHARE:
+    if not heavy and rng.random() < QUANTISED_BEFORE_CODING_SHARE:
         steps = [random_step(rng) for _ in planes]
         state = rng.bit_generator.state  # each frame is treated alike
         sources, truths = [], []

@@ -24,6 +24,7 @@ __all__ = [
     "subsample_420",
 ]
 
+INDEX = "INDEX.tsv"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "train"
 
 HELD_OUT = {
@@ -53,13 +54,21 @@ class Picture:
 
 def pictures_option(*, required: bool = False) -> Callable[[Any], Any]:
     """The option `--pictures` of every command that takes pictures; None without a folder of them."""
+
+    def checked(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
+        if folder is None and required:
+            raise click.MissingParameter(ctx=context, param=parameter)
+        if folder is not None and not (folder / INDEX).is_file():
+            raise click.BadParameter(f"{folder} has no {INDEX}, which names the pictures in it")
+        return folder
+
     return click.option(
         "--pictures",
         type=click.Path(path_type=Path, file_okay=False, exists=True),
         default=lambda: SHARED if SHARED.is_dir() else None,
         show_default="../shared/data/train, where there is one",
-        required=required,
-        help="Folder of pictures with their INDEX.tsv.",
+        callback=checked,
+        help=f"Folder of pictures with their {INDEX}.",
     )
 
 
@@ -89,7 +98,7 @@ def list_pictures(folder: Path, *, held_out: bool) -> list[tuple[Path, bool]]:
     Returns:
         Paths, each with whether its gradients are true beyond 8 bits (`use` is `smooth`).
     """
-    lines = (folder / "INDEX.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    lines = (folder / INDEX).read_text(encoding="utf-8").splitlines()[1:]
     rows = [line.split("\t") for line in lines if line.strip()]
     return [(folder / row[0], row[1] == "smooth") for row in rows if (row[0] in HELD_OUT) == held_out]
 
