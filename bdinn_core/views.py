@@ -14,7 +14,6 @@ from .ycbcr import find_ycbcr
 
 __all__ = ["Signal", "View", "see", "upload"]
 
-
 ROUNDING = 0.5
 """Largest error of rounding once, in steps. Twice makes more; allowing for it does more harm than good."""
 

@@ -6,7 +6,7 @@ the project's targets with what was reached. Exit code 1 if a target is missed.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -30,18 +30,18 @@ from bdinn_core import BdinnError, DebandOptions, Frame, FrameFormat
 from bdinn_core.checkpoint import weights_path
 from bdinn_core.ycbcr import YCbCr
 
-DEGRADATIONS: dict[str, Coding | None] = {
-    "quantised": None,
-    "x264 crf 21": Coding(codec="libx264", rate=21, options={"preset": "veryfast"}),
-    "x265 crf 24": Coding(codec="libx265", rate=24, options={"preset": "veryfast"}),
-    "vp9 crf 32": Coding(codec="libvpx-vp9", rate=32, options={"deadline": "good", "cpu-used": "6"}),
-    "svt-av1 crf 35": Coding(codec="libsvtav1", rate=35, options={"preset": "8"}),
-    "x264 crf 33": Coding(codec="libx264", rate=33, options={"preset": "medium", "aq-mode": "0"}),
-    "vp9 crf 52": Coding(codec="libvpx-vp9", rate=52, options={"deadline": "good", "cpu-used": "6"}),
-    "10 bits": None,
-    "x265 crf 26, 10 bits": Coding(codec="libx265", rate=26, options={"preset": "veryfast"}),
+DEGRADATIONS: dict[str, tuple[Coding | None, int]] = {
+    "quantised": (None, 8),
+    "x264 crf 21": (Coding(codec="libx264", rate=21, options={"preset": "veryfast"}), 8),
+    "x265 crf 24": (Coding(codec="libx265", rate=24, options={"preset": "veryfast"}), 8),
+    "vp9 crf 32": (Coding(codec="libvpx-vp9", rate=32, options={"deadline": "good", "cpu-used": "6"}), 8),
+    "svt-av1 crf 35": (Coding(codec="libsvtav1", rate=35, options={"preset": "8"}), 8),
+    "x264 crf 33": (Coding(codec="libx264", rate=33, options={"preset": "medium", "aq-mode": "0"}), 8),
+    "vp9 crf 52": (Coding(codec="libvpx-vp9", rate=52, options={"deadline": "good", "cpu-used": "6"}), 8),
+    "10 bits": (None, 10),
+    "x265 crf 26, 10 bits": (Coding(codec="libx265", rate=26, options={"preset": "veryfast"}), 10),
 }
-"""How scenes are coded, if at all; at 8 bits where the name doesn't say 10."""
+"""How scenes are coded, if at all, and at how many bits."""
 BANDED = ("sky", "dark", "anime", "fog")
 """Drawn scenes that band: scored by CAMBI, and for flicker."""
 FLICKER_FRAMES = 8
@@ -80,10 +80,9 @@ def score_scene(scene: Scene, methods: dict[str, Method]) -> Iterator[Row]:
     """All methods on all degradations of a scene."""
     banded = scene.name.split()[0] in BANDED
     scorers = [PlaneScorer(p, scene.smooth_is_true, banded and i == 0) for i, p in enumerate(scene.planes)]
-    for degradation, coding in DEGRADATIONS.items():
+    for degradation, how in DEGRADATIONS.items():
         labels = {"degradation": degradation, "scene": scene.name, "drawn": scene.drawn}
-        frame = degrade(scene, coding, 10 if degradation.endswith("10 bits") else 8)
-        yield from score_frame(frame, scorers, methods, **labels)
+        yield from score_frame(degrade(scene, *how), scorers, methods, **labels)
 
 
 def coarse_gains(
@@ -205,11 +204,7 @@ def write_record(rows: list[Row], path: Path, model: str) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _record_path(model: str) -> Path:
-    return weights_path(model).with_suffix(".json")
-
-
-def _check_outputs(json_file: Path | None, plot_file: Path | None, records: list[Path]) -> None:
+def _check_outputs(json_file: Path | None, plot_file: Path | None, records: Iterable[Path]) -> None:
     """Refuses what can't be written before anything is scored."""
     for path in (json_file, plot_file):
         if path and not path.resolve().parent.is_dir():
@@ -271,9 +266,10 @@ def main(
             "--record takes the scores of all held-out scenes and pictures, at the defaults"
         )
     names = [Path(model).stem for model in models]
-    _check_outputs(json_file, plot_file, [_record_path(model) for model in models] if record else [])
     if len(set(names)) < len(names):
         raise click.UsageError(f"models are told apart by their names, and these are {', '.join(names)}")
+    records = {Path(m).stem: weights_path(m).with_suffix(".json") for m in models if record}
+    _check_outputs(json_file, plot_file, records.values())
     torch.set_num_threads(threads)
     changed: dict[str, Any] = {} if limit is None else {"limit": limit}
     try:
@@ -304,9 +300,8 @@ def main(
         json_file.write_text(json.dumps(values, indent=1), encoding="utf-8")
     if plot_file:
         plot(rows, plot_file)
-    if record:
-        for name, model in zip(names, models, strict=True):
-            write_record(rows, _record_path(model), name)
+    for name, path in records.items():
+        write_record(rows, path, name)
     if extras:
         for name in ours.keys() - TARGETS.keys():
             click.echo(f"\nno targets are known for {name}: they go by the names {', '.join(TARGETS)}")

@@ -277,7 +277,9 @@ class Run:
 )
 @click.option("--report-every", type=click.IntRange(min=1), default=50, show_default=True, help="Steps.")
 @click.option("--validate-every", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps.")
-@click.option("--minutes", type=click.FloatRange(min=0), help="Stop after so long, to be resumed.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0), default=math.inf, help="Stop after so long, to be resumed."
+)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 def main(
     config: str,
@@ -292,7 +294,7 @@ def main(
     out: Path,
     report_every: int,
     validate_every: int,
-    minutes: float | None,
+    minutes: float,
     resume: bool,
 ) -> None:
     """Trains a configuration of BDINN on pairs made on the fly."""
@@ -318,12 +320,7 @@ def main(
     click.echo(
         f"{sum(p.numel() for p in run.model.parameters())} parameters, {len(run.picture_names)} pictures"
     )
-    run.train(
-        report_every,
-        validate_every,
-        workers=workers,
-        stop_after_seconds=math.inf if minutes is None else 60 * minutes,
-    )
+    run.train(report_every, validate_every, workers=workers, stop_after_seconds=60 * minutes)
 
 
 if __name__ == "__main__":

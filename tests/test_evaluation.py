@@ -114,8 +114,8 @@ def test_flicker_and_change_of_known_methods():
 
 def test_scenes_of_ten_bits_have_them():
     drawn = scene()
-    for coding in (None, evaluate.DEGRADATIONS["x265 crf 26, 10 bits"]):
-        frame = evaluate.degrade(drawn, coding, 10)
+    for name in ("10 bits", "x265 crf 26, 10 bits"):
+        frame = evaluate.degrade(drawn, *evaluate.DEGRADATIONS[name])
         assert frame.format.bit_depth == 10
         assert np.abs(nothing(frame)[0] - drawn.planes[0]).mean() < 1
 

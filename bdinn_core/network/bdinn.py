@@ -81,9 +81,7 @@ class BDINN(nn.Module):
         Raises:
             FormatError: for another shape.
         """
-        low, highs, descriptions = self._describe(self._pad(x), None, 0, self.config.levels)
-        top = Coarse(*self.top(low, descriptions[-1]))
-        return _crop(self._restore(top, highs, descriptions, 0).low, (x.shape[2], x.shape[3]))
+        return _crop(self._restore_from(self._pad(x), None, 0).low, (x.shape[2], x.shape[3]))
 
     @property
     def fine_scales(self) -> int:
@@ -105,10 +103,8 @@ class BDINN(nn.Module):
 
     def restore_coarse(self, encoded: torch.Tensor) -> Coarse:
         """Restore the scales above the fine ones, from what `encode_fine` gave for a whole plane."""
-        c, first = self.config.in_channels, self.fine_scales
-        low, highs, descriptions = self._describe(encoded[:, :c], encoded[:, c:], first, self.config.levels)
-        top = Coarse(*self.top(low, descriptions[-1]))
-        return self._restore(top, highs, descriptions, first)
+        c = self.config.in_channels
+        return self._restore_from(encoded[:, :c], encoded[:, c:], self.fine_scales)
 
     def restore_fine(self, x: torch.Tensor, coarse: Coarse) -> torch.Tensor:
         """Restored tiles, from the tiles x in whole blocks and what `restore_coarse` gave there."""
@@ -149,6 +145,11 @@ class BDINN(nn.Module):
             highs.append(high)
             descriptions.append(description)
         return low, highs, descriptions
+
+    def _restore_from(self, low: torch.Tensor, description: torch.Tensor | None, first: int) -> Coarse:
+        """Restore the scales from `first` to the coarsest, and the averages above."""
+        low, highs, descriptions = self._describe(low, description, first, self.config.levels)
+        return self._restore(Coarse(*self.top(low, descriptions[-1])), highs, descriptions, first)
 
     def _restore(
         self, coarse: Coarse, highs: list[torch.Tensor], descriptions: list[torch.Tensor], first: int

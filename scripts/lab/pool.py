@@ -155,9 +155,10 @@ class PairPool:
         self.fill(step)
         rng = np.random.default_rng([self._seed, 1, step])
         pool: list[Pair] = list(self._pool)
-        wide = [pair for pair in pool if min(pair.truth.shape) >= 2 * crop]
-        if wide and step % WIDE_EVERY == WIDE_EVERY - 1:
-            size, crop, pool = max(size // 4, 1), 2 * crop, wide
+        if step % WIDE_EVERY == WIDE_EVERY - 1:
+            wide = [pair for pair in pool if min(pair.truth.shape) >= 2 * crop]
+            if wide:
+                size, crop, pool = max(size // 4, 1), 2 * crop, wide
         chosen = [pool[int(rng.integers(len(pool)))] for _ in range(size)]
         degraded, truth, smooth_is_true = zip(
             *(_random_crop(rng, pair, crop) for pair in chosen), strict=True

@@ -10,8 +10,16 @@ from .score import Row, mean, select
 __all__ = ["plot", "print_table"]
 
 COLUMNS = (
-    *("Y smooth", "drawn", "Y detail", "contour", "U smooth", "V smooth", "U detail", "V detail"),
-    *("CAMBI", "coarse"),
+    "Y smooth",
+    "drawn",
+    "Y detail",
+    "contour",
+    "U smooth",
+    "V smooth",
+    "U detail",
+    "V detail",
+    "CAMBI",
+    "coarse",
 )
 
 
