@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from .checkpoint import load_model
 from .errors import FormatError, OptionError
 from .grain import gaussian_grain
-from .network import BDINN, Coarse
+from .network import Coarse, Pyramid, fastest
 from .ops.banded_deform_conv.cpu import start_workers
 from .options import TILE_GRID, DebandOptions, PerPlane, check_mask
 from .planes import Frame, FrameFormat
@@ -51,12 +51,13 @@ class Debander:
         if self.device.type == "cpu":
             start_workers()
         self._half = self.device.type == "cuda" if self.options.fp16 is None else self.options.fp16
-        self._model = _shared_model(str(self.options.model), self.device)
-        if 2**self._model.config.levels > TILE_GRID:
+        self._network = _shared_network(str(self.options.model), self.device, self._half)
+        config = self._network.config
+        if 2**config.levels > TILE_GRID:
             raise OptionError(f"model {self.options.model!r} has more than 6 levels: tiles wouldn't fit it")
-        if self._model.config.in_channels != 1:
+        if config.in_channels != 1:
             raise OptionError(
-                f"model {self.options.model!r} takes {self._model.config.in_channels} channels; planes need 1"
+                f"model {self.options.model!r} takes {config.in_channels} channels; planes need 1"
             )
 
     @property
@@ -187,7 +188,7 @@ class Debander:
         height, width = planes.shape[2:]
         plan = self._tile_plan(height, width)
         if plan.count == 1:
-            return list(self._in_batches(self._model, planes).split(1))
+            return list(self._in_batches(self._network.forward, planes).split(1))
         return [self._restore_tiled(plane[None], plan)[..., :height, :width] for plane in planes]
 
     def _restore_tiled(self, plane: torch.Tensor, plan: TilePlan) -> torch.Tensor:
@@ -196,17 +197,17 @@ class Debander:
         A band can be wider than a tile. The scales that follow it see the whole plane, so that tiles
         agree with each other and with the plane restored whole.
         """
-        reduction = 2**self._model.fine_scales
+        reduction = 2**self._network.fine_scales
         tiles = plan.cut(plane)
-        encoded = self._in_batches(self._model.encode_fine, tiles)
+        encoded = self._in_batches(self._network.encode_fine, tiles)
         reduced = plan.reduced(reduction)
-        coarse = self._model.restore_coarse(reduced.blend(encoded))
+        coarse = self._network.restore_coarse(reduced.blend(encoded))
         low = reduced.cut(coarse.low)
         features = plan.reduced(2 * reduction).cut(coarse.features)
         return plan.blend(self._in_batches(self._restore_fine, tiles, low, features))
 
     def _restore_fine(self, tiles: torch.Tensor, low: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        return self._model.restore_fine(tiles, Coarse(low, features))
+        return self._network.restore_fine(tiles, Coarse(low, features))
 
     def _in_batches(self, network: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
         """Results of `network` on `inputs`, whose first dimension counts planes or tiles.
@@ -273,17 +274,19 @@ def _fields(plane: torch.Tensor, frame: Frame) -> list[torch.Tensor]:
     return [plane[0::2], plane[1::2]] if frame.interlaced and len(plane) > 1 else [plane]
 
 
-_models: WeakValueDictionary[tuple[str, torch.device], BDINN] = WeakValueDictionary()
-_models_lock = Lock()
+_networks: WeakValueDictionary[tuple[str, torch.device, bool], Pyramid] = WeakValueDictionary()
+_networks_lock = Lock()
 
 
-def _shared_model(name: str, device: torch.device) -> BDINN:
-    """One model a name and device, shared by all Debanders and gone with the last of them."""
-    with _models_lock:
-        model = _models.get((name, device))
-        if model is None:
-            model = _models[name, device] = load_model(name, device).float().requires_grad_(False)
-        return model
+def _shared_network(name: str, device: torch.device, half: bool) -> Pyramid:
+    """One network a name, device and precision, shared by all Debanders and gone with the last of them."""
+    key = name, device, half
+    with _networks_lock:
+        network = _networks.get(key)
+        if network is None:
+            model = load_model(name, device).float().requires_grad_(False)
+            network = _networks[key] = fastest(model, device, half)
+        return network
 
 
 def _find_device(name: str) -> torch.device:

@@ -71,7 +71,7 @@ def main():
     from bdinn_core import engine
 
     left = sum(reference() is not None for reference in alive)
-    json.dump({"memory": memory, "alive": left, "models": len(engine._models)}, sys.stdout)
+    json.dump({"memory": memory, "alive": left, "models": len(engine._networks)}, sys.stdout)
 
 
 main()

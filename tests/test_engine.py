@@ -319,10 +319,10 @@ def test_a_model_is_loaded_once_and_released_with_its_last_user():
     from bdinn_core import engine
 
     first, second = Debander(), Debander()
-    assert first._model is second._model
+    assert first._network is second._network
     del first, second
     gc.collect()
-    assert not engine._models
+    assert not engine._networks
 
 
 @pytest.mark.cuda

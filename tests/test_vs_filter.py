@@ -453,11 +453,11 @@ def test_instances_share_a_model_and_the_last_releases_it():
 
     clip = core.std.BlankClip(format=vs.YUV420P8, width=64, height=64, length=1)
     gc.collect()
-    before = len(engine._models)
+    before = len(engine._networks)
     first, second = core.bdinn.Deband(clip, step=2), core.bdinn.Deband(clip, step=3)
     first.get_frame(0)
     second.get_frame(0)
-    assert len(engine._models) <= before + 1
+    assert len(engine._networks) <= before + 1
     del first, second
     gc.collect()
-    assert len(engine._models) == before
+    assert len(engine._networks) == before

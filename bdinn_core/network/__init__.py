@@ -1,6 +1,8 @@
 """The network: a learned lifting pyramid with banded deformable convolutions in its latent edits."""
 
-from .bdinn import BDINN, Coarse, Latents
+from .bdinn import BDINN, Latents
 from .config import CONFIGS, BDINNConfig
+from .fastest import fastest
+from .pyramid import Coarse, Pyramid
 
-__all__ = ["BDINN", "CONFIGS", "BDINNConfig", "Coarse", "Latents"]
+__all__ = ["BDINN", "CONFIGS", "BDINNConfig", "Coarse", "Latents", "Pyramid", "fastest"]

@@ -6,16 +6,13 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from ..errors import FormatError
 from ..ops import BandedDeformConv2d
 from .blocks import LatentEdit, LiftingStep, TopEdit
 from .config import BDINNConfig
+from .pyramid import Pyramid, crop
 
-__all__ = ["BDINN", "Coarse", "Latents", "kmac_per_pixel"]
-
-FINE_SCALES = 3
+__all__ = ["BDINN", "Latents", "kmac_per_pixel"]
 
 
 class Latents(NamedTuple):
@@ -29,16 +26,26 @@ class Latents(NamedTuple):
     """(height, width) of the picture before padding."""
 
 
-class Coarse(NamedTuple):
-    """The restored coarse part of a pyramid: all that the finer scales need to know of it."""
+class _Level(NamedTuple):
+    """A scale of the pyramid in plain PyTorch: slow, differentiable, what every other version is held to."""
 
-    low: torch.Tensor
-    """Restored averages, (N, C, H / 2**i, W / 2**i), of the first i scales."""
-    features: torch.Tensor
-    """Hidden features of the edit of scale i + 1, (N, its width, H / 2**(i + 1), W / 2**(i + 1))."""
+    step: LiftingStep
+    edit: LatentEdit
+
+    def describe(
+        self, x: torch.Tensor, finer: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        low, high = self.step.encode(x)
+        return low, high, self.edit.description(low, high, finer)
+
+    def restore(
+        self, low: torch.Tensor, high: torch.Tensor, description: torch.Tensor, coarser: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        high, features = self.edit(low, high, description, coarser)
+        return self.step.decode(low, high), features
 
 
-class BDINN(nn.Module):
+class BDINN(Pyramid, nn.Module):
     """Removes banding from planes. Untrained, it is the identity.
 
     The picture is encoded by invertible lifting steps, scale after scale, and described to each scale
@@ -69,51 +76,14 @@ class BDINN(nn.Module):
         )
         self.top = TopEdit(c, widths[-1])
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Restore planes.
-
-        Args:
-            x: (N, in_channels, H, W) in model units (8-bit code steps), any H and W >= 1.
-
-        Returns:
-            The restored planes, shape and units as `x`.
-
-        Raises:
-            FormatError: for another shape.
-        """
-        return _crop(self._restore_from(self._pad(x), None, 0).low, (x.shape[2], x.shape[3]))
-
     @property
-    def fine_scales(self) -> int:
-        """Number of scales, the finest first, that can be restored tile by tile.
-
-        What they do depends on pixels up to about 100 away, given the coarse scales; these look much
-        farther, but take little: at three fine scales, the rest is 16 % of `fast`'s work.
-        """
-        return min(FINE_SCALES, self.config.levels - 1)
-
-    def encode_fine(self, x: torch.Tensor) -> torch.Tensor:
-        """What the coarse scales need of tiles x in whole blocks: averages and description.
-
-        Returns:
-            (N, C + width, H / 2**fine_scales, W / 2**fine_scales), the averages first.
-        """
-        low, _, descriptions = self._describe(x, None, 0, self.fine_scales)
-        return torch.cat([low, descriptions[-1]], 1)
-
-    def restore_coarse(self, encoded: torch.Tensor) -> Coarse:
-        """Restore the scales above the fine ones, from what `encode_fine` gave for a whole plane."""
-        c = self.config.in_channels
-        return self._restore_from(encoded[:, :c], encoded[:, c:], self.fine_scales)
-
-    def restore_fine(self, x: torch.Tensor, coarse: Coarse) -> torch.Tensor:
-        """Restored tiles, from the tiles x in whole blocks and what `restore_coarse` gave there."""
-        _, highs, descriptions = self._describe(x, None, 0, self.fine_scales)
-        return self._restore(coarse, highs, descriptions, 0).low
+    def levels(self) -> Sequence["_Level"]:
+        """The scales, the finest first."""
+        return [_Level(step, edit) for step, edit in zip(self.steps, self.edits, strict=True)]
 
     def encode(self, x: torch.Tensor) -> Latents:
         """Latents of x (N, in_channels, H, W), padded by replication to whole blocks of `2**levels`."""
-        low, highs = self._pad(x), []
+        low, highs = self.pad(x), []
         for step in self.steps:
             low, high = step.encode(low)
             highs.append(high)
@@ -124,42 +94,7 @@ class BDINN(nn.Module):
         low = latents.low
         for step, high in zip(reversed(self.steps), reversed(latents.highs), strict=True):
             low = step.decode(low, high)
-        return _crop(low, latents.size)
-
-    def _pad(self, x: torch.Tensor) -> torch.Tensor:
-        if x.ndim != 4 or x.shape[1] != self.config.in_channels or 0 in x.shape[2:]:
-            raise FormatError(
-                f"planes must be (N, {self.config.in_channels}, H, W) with H, W >= 1, not {tuple(x.shape)}"
-            )
-        block = 2**self.config.levels
-        return F.pad(x, (0, -x.shape[3] % block, 0, -x.shape[2] % block), mode="replicate")
-
-    def _describe(
-        self, low: torch.Tensor, description: torch.Tensor | None, first: int, end: int
-    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
-        """Encode and describe the scales first..end - 1, counted from 0 at the finest."""
-        highs, descriptions = [], []
-        for step, edit in zip(self.steps[first:end], self.edits[first:end], strict=True):
-            low, high = step.encode(low)
-            description = edit.description(low, high, description)
-            highs.append(high)
-            descriptions.append(description)
-        return low, highs, descriptions
-
-    def _restore_from(self, low: torch.Tensor, description: torch.Tensor | None, first: int) -> Coarse:
-        """Restore the scales from `first` to the coarsest, and the averages above."""
-        low, highs, descriptions = self._describe(low, description, first, self.config.levels)
-        return self._restore(Coarse(*self.top(low, descriptions[-1])), highs, descriptions, first)
-
-    def _restore(
-        self, coarse: Coarse, highs: list[torch.Tensor], descriptions: list[torch.Tensor], first: int
-    ) -> Coarse:
-        """Edit and decode the scales from `first` on that have these `highs`, the coarsest first."""
-        low, features = coarse
-        for i in reversed(range(len(highs))):
-            high, features = self.edits[first + i](low, highs[i], descriptions[i], features)
-            low = self.steps[first + i].decode(low, high)
-        return Coarse(low, features)
+        return crop(low, latents.size)
 
     @cached_property
     def kmac_per_pixel(self) -> float:
@@ -183,7 +118,3 @@ def kmac_per_pixel(model: nn.Module, channels: int, side: int) -> float:
     for hook in hooks:
         hook.remove()
     return macs / side**2 / 1000
-
-
-def _crop(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return x[..., : size[0], : size[1]]
