@@ -20,11 +20,16 @@ def jit(function: Callable[..., Any], *, fastmath: bool = False, inline: str = "
         fastmath: Whether sums may be reordered, and NaN and infinity come out as anything.
         inline: "always" puts it into its compiled callers: to hand over arrays takes longer than a few lines.
     """
-    compiled = partial(numba.njit, nogil=True, error_model="numpy", fastmath=fastmath, inline=inline)
+    settings: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": fastmath,
+        "inline": inline,
+    }
     try:
-        return compiled(cache=True)(function)
+        return numba.njit(**settings, cache=True)(function)
     except RuntimeError:  # neither the package's folder nor a home that can be written to
-        return compiled()(function)
+        return numba.njit(**settings)(function)
 
 
 fast_jit = partial(jit, fastmath=True)

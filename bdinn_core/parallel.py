@@ -55,10 +55,12 @@ def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tens
     page, zeroed.
     """
     size = prod(shape)
-    buffer = _memory.__dict__.get((name, dtype))
+    key = f"{name} {dtype}"
+    buffer: torch.Tensor | None = getattr(_memory, key, None)
     if buffer is None or buffer.numel() < size:
         with torch.inference_mode(False):  # or only a thread in that mode could write to it
-            buffer = _memory.__dict__[name, dtype] = torch.empty(size, dtype=dtype)
+            buffer = torch.empty(size, dtype=dtype)
+        setattr(_memory, key, buffer)
     return buffer[:size].view(shape)
 
 

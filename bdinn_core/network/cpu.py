@@ -7,7 +7,7 @@ everything between convolutions, and the picture itself, is float32.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -78,12 +78,12 @@ class _Level:
     def __init__(self, step: LiftingStep, edit: LatentEdit, dtype: torch.dtype) -> None:
         self._dtype = dtype
         self._predict = step.predict.weight.detach().numpy()
-        self._describe = _Convolution.of(edit.describe, dtype)
+        self._describe = _Convolution.of(cast("nn.Conv2d", edit.describe), dtype)
         self._context = _Convolution.of(edit.context, dtype)
-        self._first = _Convolution.of(edit.first, dtype)
+        self._first = _Convolution.of(cast("nn.Conv2d", edit.first), dtype)
         self._hidden = [
             _Banded(conv, dtype) if isinstance(conv, BandedDeformConv2d) else _Plain(conv, dtype)
-            for conv in edit.hidden
+            for conv in cast("list[nn.Conv2d | BandedDeformConv2d]", list(edit.hidden))
         ]
         self._last = _Convolution.of(edit.last, dtype)
 

@@ -8,15 +8,18 @@ machines whose vectors are shorter, LLVM takes several.
 afterwards, as they are where pixels are gone through in order.
 """
 
+from typing import Any
+
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ..jit import inlined_jit
 from .bfloat16 import narrow, widen
 
 __all__ = ["LANES", "blend", "blend_run", "copy", "fill", "square_sum"]
+
+intrinsic: Any = extending.intrinsic  # callers don't give the first argument, which type checkers can't know
 
 LANES = 16
 _INT, _FLAGS = ir.IntType(32), ("fast",)
