@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-# Torch's threads wait for each other by spinning, unless told so before it's imported; beside other
-# filters and an encoder that costs most of the machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from bdinn_core.environment import FOR_TORCH
+
+os.environ.update({**FOR_TORCH, **os.environ})
 
 import torch
 import vapoursynth as vs
