@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import click
 
@@ -66,8 +66,28 @@ def count_work(model: BDINN) -> dict[str, Work]:
         restore = Work(context + layers, 8, width + coarser + 2 * width * (1 + len(edit.hidden)))
         down[f"describe {i + 1}"] = Work(*(share * value for value in describe))
         up[f"restore {i + 1}"] = Work(*(share * value for value in restore))
-    top = Work(count_macs(model.top), 2, 5 * widths[-1])
+    top = Work(count_macs(cast("nn.Module", model.top)), 2, 5 * widths[-1])
     return down | {"top": Work(*(share * value for value in top))} | dict(reversed(up.items()))
+
+
+class Floor(NamedTuple):
+    """What a stage can't be faster than, a pixel of the picture."""
+
+    macs: float
+    bytes: float
+    convolving: float
+    """Seconds of its multiply-accumulates."""
+    moving: float
+    """Seconds of its bytes."""
+    seconds: float
+    """The longer of both."""
+
+
+def find_floor(work: Work, times: dict[str, float], half: bool) -> Floor:
+    """The floor of a stage by the yardsticks among `times`."""
+    moved = work.bytes(half)
+    convolving, moving = work.macs * times["conv2d as used"], moved * times["copy"]
+    return Floor(work.macs, moved, convolving, moving, max(convolving, moving))
 
 
 def time_stages(network: Pyramid, x: torch.Tensor) -> dict[str, float]:
@@ -179,13 +199,12 @@ def main(
         f"{'a pixel':<12} {'kMAC':>6} {'bytes':>6} {'conv2d ns':>9} {'bytes ns':>8} {'reached ns':>10} "
         f"{'to floor':>8}"
     )
-    total = [0.0] * 5
+    total = Floor(0, 0, 0, 0, 0)
     for name, work in count_work(plain).items():
-        moved, spent = work.bytes(half), times[name]
-        floors = work.macs * times["conv2d as used"], moved * times["copy"]
-        print_row(name, work.macs, moved, *floors, spent, max(floors))
-        total = [a + b for a, b in zip(total, (work.macs, moved, *floors, max(floors)), strict=True)]
-    print_row("whole", *total[:4], times["whole"], total[4])
+        floor = find_floor(work, times, half)
+        print_row(name, floor, times[name])
+        total = Floor(*map(sum, zip(total, floor, strict=True)))
+    print_row("whole", total, times["whole"])
     equal = times["whole"] / times["conv2d"] / 1000
     limit = KMAC_TARGETS.get(model)
     verdict = "" if limit is None else f" (target <= {limit:g}: {'met' if equal <= limit else 'MISSED'})"
@@ -194,12 +213,10 @@ def main(
         target.write_text(json.dumps({**times, "kmac": equal}, indent=1) + "\n")
 
 
-def print_row(
-    name: str, macs: float, moved: float, conv: float, copy: float, spent: float, floor: float
-) -> None:
+def print_row(name: str, floor: Floor, spent: float) -> None:
     click.echo(
-        f"{name:<12} {macs / 1000:6.3f} {moved:6.1f} {1e9 * conv:9.2f} {1e9 * copy:8.2f} {1e9 * spent:10.2f} "
-        f"{spent / floor:7.1f}x"
+        f"{name:<12} {floor.macs / 1000:6.3f} {floor.bytes:6.1f} {1e9 * floor.convolving:9.2f} "
+        f"{1e9 * floor.moving:8.2f} {1e9 * spent:10.2f} {spent / floor.seconds:7.1f}x"
     )
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from benchmark_network import count_work
 from test_network import SIZES, SMALL, picture, shaken
 
 from bdinn_core import BDINN, BDINNConfig, load_model
@@ -97,6 +98,13 @@ def test_only_planes_have_a_version_for_cpus():
     joint = BDINN(BDINNConfig(widths=(6, 8), depths=(0, 1), banded_from_level=2, in_channels=3))
     assert fastest(joint, torch.device("cpu"), True) is joint
     assert isinstance(fastest(BDINN(SMALL), torch.device("cpu"), False), CpuPyramid)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_all_work_is_counted(name):
+    model = BDINN(CONFIGS[name])
+    total = sum(work.macs for work in count_work(model).values())
+    assert total / 1000 == pytest.approx(model.kmac_per_pixel, rel=1e-9)
 
 
 FUNCTIONS = {
