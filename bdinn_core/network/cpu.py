@@ -90,17 +90,12 @@ class _Level:
     def describe(
         self, x: torch.Tensor, finer: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        n, _, height, width = x.shape[0], 1, x.shape[2] // 2, x.shape[3] // 2
-        x = x.contiguous()
+        n, height, width = len(x), x.shape[2] // 2, x.shape[3] // 2
         low, high = x.new_empty(n, 1, height, width), x.new_empty(n, 3, height, width)
         channels = self._describe.weight.shape[0]
         description = torch.empty(n, height, width, channels, dtype=self._dtype)
-        below = (
-            torch.empty(n, 2 * height, 2 * width, 0, dtype=self._dtype)
-            if finer is None
-            else self._last_channels(finer)
-        )
-        planes, lows, highs = x[:, 0].numpy(), low[:, 0].numpy(), high.numpy()
+        below = self._last_channels(x.new_empty(n, 0, *x.shape[2:]) if finer is None else finer)
+        planes, lows, highs = x[:, 0].contiguous().numpy(), low[:, 0].numpy(), high.numpy()
         finers, out = as_array(below), as_array(description)
         seen = 6 + below.shape[3]
 
