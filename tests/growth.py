@@ -1,0 +1,68 @@
+"""Runs a long job and prints how much memory it holds on the way: `growth.py WIDTH HEIGHT FRAMES MODEL`.
+
+A program, so that nothing else is in its memory. Prints JSON: resident bytes after the first tenth of the
+frames, and the most after that.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import av
+from media import make, smooth
+
+from bdinn_core.options import DebandOptions
+from bdinn_core.video import Progress, VideoJob, run_job
+
+
+def resident() -> int:
+    """Bytes of memory in use."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Watch(Progress):
+    """Looks at the memory when a picture is written."""
+
+    def __init__(self, settled: int) -> None:
+        self.done, self.settled = 0, settled
+        self.early = self.most = 0
+
+    def advance(self, frames: int) -> None:
+        self.done += frames
+        if self.done <= self.settled:
+            self.early = resident()
+        elif self.done % 10 == 0:
+            self.most = max(self.most, resident())
+
+
+def moving(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+    """A gradient that moves on and starts again."""
+    return smooth(pix_fmt, width, height, number % 64)
+
+
+def main() -> None:
+    width, height, frames = map(int, sys.argv[1:4])
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"preset": "ultrafast"}
+        source = make(
+            Path(folder, "in.mkv"),
+            codec="libx264",
+            options=options,
+            draw=moving,
+            width=width,
+            height=height,
+            times=range(frames),
+        )
+        watch = Watch(frames // 10)
+        output = str(Path(folder, "out.mkv"))
+        job = VideoJob(source=str(source), output=output, codec="libx264", preset="ultrafast")
+        run_job(job, DebandOptions(model=sys.argv[4], device="cpu"), watch)
+    json.dump({"frames": watch.done, "early": watch.early, "most": watch.most}, sys.stdout)
+
+
+main()
