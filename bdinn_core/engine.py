@@ -194,7 +194,7 @@ class Debander:
         signals = {(i, s): signal for i, view in enumerate(views) for s, signal in view.signals.items()}
         fields: dict[tuple[int, int, int], torch.Tensor] = {}  # (1, 1, H, W), in units of their step
         for (i, s), signal in signals.items():
-            values = (signal.values / signal.step).clamp_(-LARGEST, LARGEST)
+            values = signal.values.div_(signal.step).clamp_(-LARGEST, LARGEST)
             for f, lines in enumerate(_fields(values, parts[i].frame)):
                 fields[i, s, f] = lines[None, None]
         changes = {key: torch.empty_like(signal.values) for key, signal in signals.items()}

@@ -1,9 +1,10 @@
 """Running a job: reading, debanding and writing at the same time, a bounded way ahead of each other."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from itertools import batched
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -165,28 +166,19 @@ def _run_stages(
     with Workers(decoded, results) as workers:
         workers.start(read)
         workers.start(write)
-        for batch in _batches(decoded, engine.batch_size):
-            for picture in _deband(batch, engine, mask):
-                results.put(picture)
+        for batch in batched(decoded, engine.batch_size):
             count += len(batch)
+            batch = _deband(batch, engine, mask)  # what it was made of is held no longer
+            for picture in batch:
+                results.put(picture)
         results.finish()
         workers.join()
     return count
 
 
-def _batches(pictures: Pipe[Picture], size: int) -> Iterator[list[Picture]]:
-    """Groups of `size` pictures; the last may be smaller."""
-    batch: list[Picture] = []
-    for picture in pictures:
-        batch.append(picture)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _deband(batch: list[Picture], engine: "Debander", mask: np.ndarray | MaskClip | None) -> list[Picture]:
+def _deband(
+    batch: Sequence[Picture], engine: "Debander", mask: np.ndarray | MaskClip | None
+) -> Sequence[Picture]:
     first = batch[0].number
     masks = [mask.next(p.number) for p in batch] if isinstance(mask, MaskClip) else None
     frames = engine.process([p.frame for p in batch], first, masks)
