@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import batched
+from threading import Lock
 
 import torch
 
@@ -43,6 +44,7 @@ class Restorer:
         self._overlap = AUTO_OVERLAP if options.overlap is None else options.overlap
         self._tile_size = options.tile_size
         self._warn = warn
+        self._lock = Lock()
         self.batch_size = options.batch or (1 if device.type == "cpu" else 4)
         """Planes or tiles a network call."""
 
@@ -53,26 +55,17 @@ class Restorer:
             DeviceMemoryError: the device's memory doesn't suffice for the smallest tiles.
         """
         height, width = planes[0].shape[2:]
-        failed = False
+        plan = self._plan(height, width)
         while True:
             try:
                 with self._precision():
-                    restored = self._restore(planes)
-                break
+                    if plan.count == 1:
+                        return list(self._in_batches(self._network.forward, planes))
+                    return [self._restore_tiled(plane, plan)[..., :height, :width] for plane in planes]
             except torch.OutOfMemoryError:
-                failed = True
-            # Not in the handler: what filled the memory hangs on the exception.
-            self._use_smaller_tiles(height, width)
-        if failed:
-            self._warn(f"out of memory: from here on, planes are cut into tiles of {self._tile_size} px")
-        return restored
-
-    def _restore(self, planes: list[torch.Tensor]) -> list[torch.Tensor]:
-        height, width = planes[0].shape[2:]
-        plan = self._plan(height, width)
-        if plan.count == 1:
-            return list(self._in_batches(self._network.forward, planes))
-        return [self._restore_tiled(plane, plan)[..., :height, :width] for plane in planes]
+                pass  # and leave the handler: what filled the memory hangs on the exception
+            self._use_smaller_tiles(plan)
+            plan = self._plan(height, width)
 
     def _restore_tiled(self, plane: torch.Tensor, plan: TilePlan) -> torch.Tensor:
         """Restore a large plane (1, 1, H, W): fine scales tile by tile, coarse scales at once.
@@ -115,16 +108,20 @@ class Restorer:
             size = max(AUTO_TILE, 2 * self._overlap)
         return plan_tiles(height, width, size or max(height, width) + TILE_GRID, self._overlap)
 
-    def _use_smaller_tiles(self, height: int, width: int) -> None:
-        """Halves the tiles, from now on, that planes of this size are cut into."""
-        plan = self._plan(height, width)
+    def _use_smaller_tiles(self, plan: TilePlan) -> None:
+        """Halves the tiles of a plan, from now on; unless another thread did so meanwhile."""
         largest = max(plan.height, plan.width)
         if largest <= SMALLEST_TILE:
             raise DeviceMemoryError(
                 f"the memory of {self._device} doesn't suffice for {self.batch_size} planes of "
                 f"{plan.width}x{plan.height} at once: give a smaller batch, or another device"
             )
-        self._tile_size = max(SMALLEST_TILE, largest // 2 // TILE_GRID * TILE_GRID)
-        self._overlap = min(self._overlap, self._tile_size // 2 // TILE_GRID * TILE_GRID)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()  # in pieces of the old size
+        size = max(SMALLEST_TILE, largest // 2 // TILE_GRID * TILE_GRID)
+        with self._lock:
+            if self._tile_size is not None and self._tile_size <= size:
+                return
+            self._tile_size = size
+            self._overlap = min(self._overlap, size // 2 // TILE_GRID * TILE_GRID)
+        self._warn(f"out of memory: from here on, planes are cut into tiles of {size} px")

@@ -5,6 +5,7 @@ is what it changed in that one. Strength, mask, grain and dither come later and 
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Lock
 
@@ -57,13 +58,12 @@ def parts_of(frame: Frame, wanted: Sequence[int]) -> list[Part]:
 
 
 class _Result:
-    """The changes of a part, and what it takes to know that part again."""
+    """The changes of a part, once they are there, and what it takes to know that part again."""
 
     def __init__(self, part: Part) -> None:
         self.planes = part.planes
         self._meaning = part.meaning
-        self._changes: Changes = ()
-        self._ready: torch.Event | None = None
+        self._changes: Future[tuple[Changes, torch.Event | None]] = Future()
 
     def is_of(self, part: Part) -> bool:
         """Whether the network would make the same of `part`, under the same options."""
@@ -71,18 +71,23 @@ class _Result:
 
     def fill(self, changes: Changes) -> None:
         """Receives the changes, from the current CUDA stream if they are on a GPU."""
-        self._changes = changes
-        if changes[0].is_cuda:
-            self._ready = torch.cuda.current_stream(changes[0].device).record_event()
+        cuda = changes[0].is_cuda
+        ready = torch.cuda.current_stream(changes[0].device).record_event() if cuda else None
+        self._changes.set_result((changes, ready))
+
+    def fail(self, error: BaseException) -> None:
+        """Receives the reason why there are no changes."""
+        self._changes.set_exception(error)
 
     def take(self) -> Changes:
-        """The changes, for the current CUDA stream: it may be another than made them."""
-        if self._ready is not None:
-            stream = torch.cuda.current_stream(self._changes[0].device)
-            stream.wait_event(self._ready)
-            for change in self._changes:
+        """The changes, awaited; for the current CUDA stream, where another made them."""
+        changes, ready = self._changes.result()
+        if ready is not None:
+            stream = torch.cuda.current_stream(changes[0].device)
+            stream.wait_event(ready)
+            for change in changes:
                 change.record_stream(stream)
-        return self._changes
+        return changes
 
     def detach(self) -> None:
         """Goes on with planes of its own: a caller may fill theirs anew."""
@@ -101,7 +106,7 @@ def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 class Reuse:
     """The changes of parts; those of the last parts that were asked for aren't computed again.
 
-    Threads take turns: the one that waits may find its part done, and one network fills the device.
+    Threads may share one. A part that another thread has in work is waited for.
     """
 
     def __init__(self) -> None:
@@ -112,21 +117,29 @@ class Reuse:
         self, parts: Sequence[Part], compute: Callable[[Sequence[Part]], Sequence[Changes]]
     ) -> list[Changes]:
         """The changes of every part; `compute` gives them, for each part a pure function of it."""
+        new: dict[_Result, Part] = {}
+        results = []
         with self._lock:
-            new: dict[_Result, Part] = {}
-            results = []
             for part in parts:
                 result = next((r for r in (*new, *self._kept) if r.is_of(part)), None)
                 if result is None:
                     new[result := _Result(part)] = part
                 results.append(result)
+            self._kept = _last([*self._kept, *results])
+        try:
             for result, changes in zip(new, compute([*new.values()]), strict=True):
                 result.fill(changes)
-            self._kept = _last([*self._kept, *results])
+        except BaseException as error:
+            for result in new:
+                result.fail(error)
+            with self._lock:
+                self._kept = [result for result in self._kept if result not in new]
+            raise
+        with self._lock:
             for result in self._kept:
                 if result in new:
                     result.detach()
-            return [result.take() for result in results]
+        return [result.take() for result in results]
 
 
 def _last(used: Sequence[_Result]) -> list[_Result]:
