@@ -118,14 +118,14 @@ class Reuse:
     ) -> list[Changes]:
         """The changes of every part; `compute` gives them, for each part a pure function of it."""
         new: dict[_Result, Part] = {}
-        results = []
         with self._lock:
+            used = [*self._kept]
             for part in parts:
-                result = next((r for r in (*new, *self._kept) if r.is_of(part)), None)
+                result = next((r for r in used[-KEPT_PLANES:] if r.is_of(part)), None)
                 if result is None:
                     new[result := _Result(part)] = part
-                results.append(result)
-            self._kept = _last([*self._kept, *results])
+                used.append(result)
+            self._kept, results = _last(used), used[len(self._kept) :]
         try:
             for result, changes in zip(new, compute([*new.values()]), strict=True):
                 result.fill(changes)

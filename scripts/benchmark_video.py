@@ -131,7 +131,8 @@ class Stages:
         command += ["--preset", self.job.preset] if self.job.preset else []
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
-        if status:
+        process.returncode = os.waitstatus_to_exitcode(status)  # it didn't see that
+        if process.returncode:
             raise click.ClickException(f"{' '.join(command)} failed")
         return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 

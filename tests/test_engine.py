@@ -394,6 +394,16 @@ def test_only_the_planes_that_changed_are_seen_again(seen):
     assert len(seen) == 3 + 1 + 3
 
 
+@pytest.mark.parametrize("batch", [1, 8])
+def test_chroma_that_stands_still_is_seen_once(batch, seen):
+    moving = [banded_frame(FORMATS[2], offset=3.0 * i) for i in range(16)]
+    frames = [Frame((f.planes[0], *moving[0].planes[1:]), f.format) for f in moving]
+    debander = Debander(DebandOptions(batch=batch))
+    for i in range(0, 16, batch):
+        debander.process(frames[i : i + batch], i)
+    assert sum(seen) == 16 + 2
+
+
 def test_what_a_plane_means_is_part_of_it():
     limited, full = (banded_frame(replace(FORMATS[1], range=r)) for r in ("limited", "full"))
     debander = Debander()

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import av
+import benchmark_video
 import numpy as np
 import pytest
 import torch
 from av.stream import Disposition
+from click.testing import CliRunner
 from media import LINES, assert_same_pictures, make, planes, read, smooth
 
 from bdinn_core.checkpoint import save_model
@@ -650,3 +652,23 @@ def test_a_gpu_decodes_the_same_pictures(run, tmp_path):
     news = run(source, tmp_path / "out.mkv", hwaccel="cuda", **LOSSLESS)
     assert news.warnings == []
     assert_same_pictures(read(source), read(tmp_path / "out.mkv"))
+
+
+def test_the_benchmark_prints_targets_and_compares(tiny, tmp_path):
+    clip = make(tmp_path / "in.mkv", codec="libx264", draw=smooth, width=96, height=64, times=range(9))
+    options = ["--input", clip, "--model", tiny, "--codec", "ffv1", "--rounds", "1", "--no-peers"]
+
+    def table(*more: object) -> list[str]:
+        done = CliRunner().invoke(
+            benchmark_video.main, [*map(str, [*options, *more])], catch_exceptions=False
+        )
+        assert done.exit_code == 0
+        return done.output.splitlines()
+
+    head, *rows = table("--json", tmp_path / "old.json")
+    assert head.startswith("96x64 yuv, 8 bits, 9 frames")
+    names = list(json.loads((tmp_path / "old.json").read_text()))
+    assert [row[:30].strip() for row in rows] == names
+    assert any(row.startswith("frames thrice to moving") and row.endswith(">= 2.5") for row in rows)
+    again = table("--compare", tmp_path / "old.json")
+    assert all(" was " in row and row.endswith("x") for row in again[1:])
