@@ -1,7 +1,7 @@
 """Runs a long job and prints how much memory it holds on the way: `growth.py WIDTH HEIGHT FRAMES MODEL`.
 
-A program, so that nothing else is in its memory. Prints JSON: resident bytes after the first tenth of the
-frames, and the most after that.
+A program, so that nothing else is in its memory. Prints JSON: the frames written, and the most resident
+bytes in each tenth of them.
 """
 
 import json
@@ -28,16 +28,14 @@ def resident() -> int:
 class Watch(Progress):
     """Looks at the memory when a picture is written."""
 
-    def __init__(self, settled: int) -> None:
-        self.done, self.settled = 0, settled
-        self.early = self.most = 0
+    def __init__(self, expected: int) -> None:
+        self.done, self.expected = 0, expected
+        self.tenths = [0] * 10
 
     def advance(self, frames: int) -> None:
+        tenth = 10 * self.done // self.expected
         self.done += frames
-        if self.done <= self.settled:
-            self.early = resident()
-        elif self.done % 10 == 0:
-            self.most = max(self.most, resident())
+        self.tenths[tenth] = max(self.tenths[tenth], resident())
 
 
 def moving(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
@@ -58,11 +56,11 @@ def main() -> None:
             height=height,
             times=range(frames),
         )
-        watch = Watch(frames // 10)
+        watch = Watch(frames)
         output = str(Path(folder, "out.mkv"))
         job = VideoJob(source=str(source), output=output, codec="libx264", preset="ultrafast")
         run_job(job, DebandOptions(model=sys.argv[4], device="cpu"), watch)
-    json.dump({"frames": watch.done, "early": watch.early, "most": watch.most}, sys.stdout)
+    json.dump({"frames": watch.done, "tenths": watch.tenths}, sys.stdout)
 
 
 main()
