@@ -70,6 +70,13 @@ def make_clip(path: Path, width: int, height: int, frames: int) -> None:
         output.mux(video.encode(None))
 
 
+class _Clock(Progress):
+    """Knows when the work began."""
+
+    def begin(self, total: int | None) -> None:
+        self.start = time.perf_counter()
+
+
 class Stages:
     """The stages of a job, each to be run alone, and the job."""
 
@@ -114,9 +121,11 @@ class Stages:
                 writer.picture(replace(picture, frame=frame))
             writer.finish()
 
-    def run(self) -> None:
-        """The job: all of them at the same time."""
-        run_job(self.job, self.options, Progress())
+    def run(self) -> float:
+        """The job: all of them at the same time. Seconds since the engine was loaded."""
+        clock = _Clock()
+        run_job(self.job, self.options, clock)
+        return time.perf_counter() - clock.start
 
     def _process(self, frames: Sequence[Frame]) -> list[Frame]:
         size = self.engine.batch_size
@@ -177,15 +186,19 @@ class Times(NamedTuple):
     cpu: float
 
 
-def median_times(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, Times]:
-    """Times of each candidate over interleaved rounds, after one that isn't counted."""
+def median_times(candidates: dict[str, Callable[[], float | None]], rounds: int) -> dict[str, Times]:
+    """Times of each candidate over interleaved rounds, after one that isn't counted.
+
+    A candidate may tell by itself how many seconds it took.
+    """
     times: dict[str, list[Times]] = {name: [] for name in candidates}
     for number in range(rounds + 1):
         for name, call in candidates.items():
             wall, cpu = time.perf_counter(), time.process_time()
-            call()
+            told = call()
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             if number:
-                times[name].append(Times(time.perf_counter() - wall, time.process_time() - cpu))
+                times[name].append(Times(wall if told is None else told, cpu))
     return {n: Times(*map(statistics.median, zip(*values, strict=True))) for n, values in times.items()}
 
 
@@ -196,7 +209,7 @@ def measure(stages: Stages, rounds: int) -> list[Row]:
     network, kmac = network_alone(str(engine.options.model), engine.device, luma)
     conv, conv_kmac = convolution(engine.device)
     names = ("decode", "network", "encode")
-    candidates: dict[str, Callable[[], object]] = {name: getattr(stages, name) for name in names}
+    candidates: dict[str, Callable[[], float | None]] = {name: getattr(stages, name) for name in names}
     candidates |= {"job": stages.run, "thrice": stages.network_on_thirds, "alone": network, "conv": conv}
     times = median_times(candidates, rounds)
     slowest = max(times[name].wall for name in names)

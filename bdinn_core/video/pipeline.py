@@ -56,7 +56,9 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
         source = opened.enter_context(closing(_open_source(job, progress)))
         options.check_source(source.info.format.num_planes)
         encoding = _plan(job, source, options)
-        mask = None if job.mask is None else open_mask(job.mask, source.info, job.start, job.end)
+        mask = None
+        if job.mask is not None:
+            mask = open_mask(job.mask, source.info, job.start, job.end, job.threads)
         if isinstance(mask, MaskClip):
             opened.enter_context(closing(mask))
         writer = opened.enter_context(closing(_open_writer(job, source, encoding, progress)))
