@@ -127,14 +127,15 @@ class Reuse:
                 used.append(result)
             self._kept, results = _last(used), used[len(self._kept) :]
         try:
-            for result, changes in zip(new, compute([*new.values()]), strict=True):
-                result.fill(changes)
+            computed = compute([*new.values()])
         except BaseException as error:
             for result in new:
                 result.fail(error)
             with self._lock:
                 self._kept = [result for result in self._kept if result not in new]
             raise
+        for result, changes in zip(new, computed, strict=True):
+            result.fill(changes)
         with self._lock:
             for result in self._kept:
                 if result in new:

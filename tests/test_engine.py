@@ -432,6 +432,16 @@ def test_threads_that_share_a_debander_see_a_plane_once(seen):
     assert all(equal(a, b) for a, b in zip(results, expected, strict=True))
 
 
+def test_a_failure_is_forgotten(monkeypatch):
+    frame = banded_frame(FORMATS[2])
+    debander = Debander()
+    with monkeypatch.context() as broken:
+        broken.setattr(Restorer, "__call__", lambda self, planes: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            debander(frame, 0)
+    assert equal(debander(frame, 0), Debander()(frame, 0))
+
+
 def test_few_results_are_kept():
     debander = Debander(DebandOptions(batch=8))
     debander.process([banded_frame(FORMATS[2], offset=8.0 * i) for i in range(8)], 0)
