@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     BdinnError,
+    DeviceMemoryError,
     FormatError,
     InputError,
     MediaError,
@@ -32,6 +33,7 @@ __all__ = [
     "BdinnError",
     "DebandOptions",
     "Debander",
+    "DeviceMemoryError",
     "FormatError",
     "Frame",
     "FrameFormat",

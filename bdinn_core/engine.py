@@ -1,6 +1,8 @@
 """The engine: the one place that orders the stages, from a frame's codes to the result's codes."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import batched
 from threading import Lock
 from weakref import WeakValueDictionary
 
@@ -11,37 +13,41 @@ from torch.nn import functional as F
 from .checkpoint import load_model
 from .errors import FormatError, OptionError
 from .grain import gaussian_grain
-from .network import Coarse, Pyramid, fastest, has_half_precision
+from .network import Pyramid, fastest, has_half_precision
 from .options import TILE_GRID, DebandOptions, PerPlane, check_mask
 from .parallel import start_workers
 from .planes import Frame, FrameFormat
 from .quantize import change_depth, quantize
-from .tiling import TilePlan, plan_tiles
+from .restorer import Restorer
+from .reuse import Changes, Part, Reuse, parts_of
 from .views import see, upload
 
 __all__ = ["Debander"]
-
-AUTO_WHOLE_PIXELS = 2**22
-"""Planes up to this size go through the network whole: 4:2:0 up to 2560x1440 in about 1 GiB."""
-AUTO_TILE, AUTO_OVERLAP = 1536, 384
 
 LARGEST = 2.0**16
 """Steps beyond which the network isn't shown how far a value is out: in float32, one such pixel would
 take its neighbours' precision away."""
 
 
+def _warn(line: str) -> None:
+    warnings.warn(line, RuntimeWarning, stacklevel=2)
+
+
 class Debander:
     """Debands frames. A frame's result depends on its pixels, its number and the options alone.
 
+    Planes that equal those of the last frames bit for bit reuse what the network made of them.
+
     Args:
         options: What to do; `None` is all defaults.
+        warn: Is told, in a line, when tiles become smaller because a GPU is out of memory.
 
     Raises:
         OptionError: the device isn't there, or can't do what the options ask.
         ModelError: the model can't be loaded.
     """
 
-    def __init__(self, options: DebandOptions | None = None) -> None:
+    def __init__(self, options: DebandOptions | None = None, warn: Callable[[str], None] = _warn) -> None:
         if not (options is None or isinstance(options, DebandOptions)):
             raise OptionError(f"options must be a DebandOptions, not {type(options).__name__}")
         self.options = options or DebandOptions()
@@ -51,8 +57,8 @@ class Debander:
             raise OptionError("fp16 True needs a GPU or a CPU that computes bfloat16: leave it out")
         if self.device.type == "cpu":
             start_workers()
-        self._half = able if self.options.fp16 is None else self.options.fp16
-        self._network = _shared_network(str(self.options.model), self.device, self._half)
+        half = able if self.options.fp16 is None else self.options.fp16
+        self._network = _shared_network(str(self.options.model), self.device, half)
         config = self._network.config
         if 2**config.levels > TILE_GRID:
             raise OptionError(f"model {self.options.model!r} has more than 6 levels: tiles wouldn't fit it")
@@ -60,11 +66,13 @@ class Debander:
             raise OptionError(
                 f"model {self.options.model!r} takes {config.in_channels} channels; planes need 1"
             )
+        self._restorer = Restorer(self._network, self.device, half, self.options, warn)
+        self._reuse = Reuse()
 
     @property
     def batch_size(self) -> int:
         """Planes or tiles a network call."""
-        return self.options.batch or (1 if self.device.type == "cpu" else 4)
+        return self._restorer.batch_size
 
     def output_format(self, source: FrameFormat) -> FrameFormat:
         """Format of the results for frames of format `source`."""
@@ -92,7 +100,7 @@ class Debander:
         self, frames: Sequence[Frame], first_number: int, masks: Sequence[np.ndarray | None] | None = None
     ) -> list[Frame]:
         """Deband consecutive frames, sharing network calls; equal to one `__call__` a frame."""
-        restored = self.restore(frames, first_number, masks)
+        restored = self._restored(frames, first_number, masks)
         return [self._quantize(frame, planes) for frame, planes in zip(frames, restored, strict=True)]
 
     def restore(
@@ -104,17 +112,26 @@ class Debander:
             For every frame and plane the float32 result (H, W), in the frame's own values, or `None`
             where the options leave the plane untouched.
         """
+        return [list(planes) for planes in self._restored(frames, first_number, masks)]
+
+    def _restored(
+        self, frames: Sequence[Frame], first_number: int, masks: Sequence[np.ndarray | None] | None
+    ) -> list[Iterator[torch.Tensor | None]]:
+        """What `restore` returns, each plane made when it's asked for: large ones take much memory."""
         weights = [None] * len(frames) if masks is None else masks
         if len(weights) != len(frames):
             raise FormatError(f"there must be a mask for each of {len(frames)} frames, not {len(weights)}")
         changes = self._network_changes(frames)
         return [
-            [
-                self._restore_plane(frame, p, first_number + i, changes.get((i, p)), weights[i])
-                for p in range(len(frame.planes))
-            ]
+            self._restore_frame(frame, first_number + i, changes[i], weights[i])
             for i, frame in enumerate(frames)
         ]
+
+    def _restore_frame(
+        self, frame: Frame, number: int, changes: dict[int, torch.Tensor], mask: np.ndarray | None
+    ) -> Iterator[torch.Tensor | None]:
+        for p in range(len(frame.planes)):
+            yield self._restore_plane(frame, p, number, changes.get(p), mask)
 
     def _restore_plane(
         self, frame: Frame, plane: int, number: int, change: torch.Tensor | None, mask: np.ndarray | None
@@ -138,7 +155,7 @@ class Debander:
             values = values + noise * (grain / steps)
         return values
 
-    def _quantize(self, frame: Frame, restored: Sequence[torch.Tensor | None]) -> Frame:
+    def _quantize(self, frame: Frame, restored: Iterable[torch.Tensor | None]) -> Frame:
         """Change of depth, dither and rounding of a whole frame."""
         source, target = frame.format, self.output_format(frame.format)
         planes = []
@@ -151,25 +168,42 @@ class Debander:
             planes.append(quantize(values, target, self.options.dither, i, self.options.seed))
         return Frame(tuple(planes), target)
 
-    def _network_changes(self, frames: Sequence[Frame]) -> dict[tuple[int, int], torch.Tensor]:
-        """What the network would change, in 8-bit steps, by (frame, plane), where anything may change."""
+    def _network_changes(self, frames: Sequence[Frame]) -> list[dict[int, torch.Tensor]]:
+        """What the network would change, in 8-bit steps: for every frame, by plane, where it may."""
         wanted = [[p for p in range(len(f.planes)) if self._may_change(f, p)] for f in frames]
-        views = [see(f, w, self.options.step, self.device) for f, w in zip(frames, wanted, strict=True)]
+        parts = [parts_of(f, w) for f, w in zip(frames, wanted, strict=True)]
+        changes = iter(self._reuse.changes([part for p in parts for part in p], self._compute_changes))
+        return [
+            {p: change for part in of_frame for p, change in zip(part.wanted, next(changes), strict=True)}
+            for of_frame in parts
+        ]
+
+    def _compute_changes(self, parts: Sequence[Part]) -> list[Changes]:
+        """What the network would change in parts, those of one size together."""
+        shapes = dict.fromkeys(part.planes[0].shape for part in parts)
+        alike = [[i for i, part in enumerate(parts) if part.planes[0].shape == shape] for shape in shapes]
+        changes: dict[int, Changes] = {}
+        for group in alike:
+            for some in batched(group, self.batch_size):
+                results = self._compute_together([parts[i] for i in some])
+                changes |= zip(some, results, strict=True)
+        return [changes[i] for i in range(len(parts))]
+
+    def _compute_together(self, parts: Sequence[Part]) -> list[Changes]:
+        """What the network would change in parts of one size, as few as share a network call."""
+        views = [see(part.frame, part.wanted, self.options.step, self.device) for part in parts]
         signals = {(i, s): signal for i, view in enumerate(views) for s, signal in view.signals.items()}
         fields: dict[tuple[int, int, int], torch.Tensor] = {}  # (1, 1, H, W), in units of their step
         for (i, s), signal in signals.items():
-            values = (signal.values / signal.step).clamp(-LARGEST, LARGEST)
-            for f, lines in enumerate(_fields(values, frames[i])):
+            values = signal.values.div_(signal.step).clamp_(-LARGEST, LARGEST)
+            for f, lines in enumerate(_fields(values, parts[i].frame)):
                 fields[i, s, f] = lines[None, None]
         changes = {key: torch.empty_like(signal.values) for key, signal in signals.items()}
-        shapes = dict.fromkeys(field.shape for field in fields.values())
-        with self._precision():
-            for shape in shapes:
-                same = {key: field for key, field in fields.items() if field.shape == shape}
-                restored = self._restore_planes(torch.cat(list(same.values())))
-                for (i, s, f), result in zip(same, restored, strict=True):
-                    change = _fields(changes[i, s], frames[i])[f]
-                    torch.sub(result[0, 0], same[i, s, f][0, 0], out=change)
+        for shape in dict.fromkeys(field.shape for field in fields.values()):
+            same = {key: field for key, field in fields.items() if field.shape == shape}
+            for (i, s, f), result in zip(same, self._restorer([*same.values()]), strict=True):
+                change = _fields(changes[i, s], parts[i].frame)[f]
+                torch.sub(result[0, 0], same[i, s, f][0, 0], out=change)
         for key, change in changes.items():
             most = min(self.options.limit, signals[key].limit)
             change.clamp_(-most, most).mul_(signals[key].step)
@@ -177,65 +211,12 @@ class Debander:
             if view.to_rgb is not None:
                 mixed = torch.tensordot(view.to_rgb, torch.stack([changes[i, s] for s in range(3)]), 1)
                 changes |= {(i, p): mixed[p] for p in range(3)}
-        return {(i, p): changes[i, p] for i, planes in enumerate(wanted) for p in planes}
+        return [tuple(changes[i, p] for p in part.wanted) for i, part in enumerate(parts)]
 
     def _may_change(self, frame: Frame, plane: int) -> bool:
         """Whether the options let the network change a plane."""
         strength = self._per_plane("strength", self.options.strength, frame, plane)
         return bool(self._chosen(plane) and strength and self.options.limit)
-
-    def _restore_planes(self, planes: torch.Tensor) -> list[torch.Tensor]:
-        """What the network makes of planes (P, 1, H, W), each (1, 1, H, W)."""
-        height, width = planes.shape[2:]
-        plan = self._tile_plan(height, width)
-        if plan.count == 1:
-            return list(self._in_batches(self._network.forward, planes).split(1))
-        return [self._restore_tiled(plane[None], plan)[..., :height, :width] for plane in planes]
-
-    def _restore_tiled(self, plane: torch.Tensor, plan: TilePlan) -> torch.Tensor:
-        """Restore a large plane (1, 1, H, W): fine scales tile by tile, coarse scales at once.
-
-        A band can be wider than a tile. The scales that follow it see the whole plane, so that tiles
-        agree with each other and with the plane restored whole.
-        """
-        reduction = 2**self._network.fine_scales
-        tiles = plan.cut(plane)
-        encoded = self._in_batches(self._network.encode_fine, tiles)
-        reduced = plan.reduced(reduction)
-        coarse = self._network.restore_coarse(reduced.blend(encoded))
-        low = reduced.cut(coarse.low)
-        features = plan.reduced(2 * reduction).cut(coarse.features)
-        return plan.blend(self._in_batches(self._restore_fine, tiles, low, features))
-
-    def _restore_fine(self, tiles: torch.Tensor, low: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        return self._network.restore_fine(tiles, Coarse(low, features))
-
-    def _in_batches(self, network: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
-        """Results of `network` on `inputs`, whose first dimension counts planes or tiles.
-
-        The network always sees `batch_size` of one shape, a last batch filled by repetition: its
-        convolutions round differently at other shapes, and a frame's result may not depend on its
-        neighbours.
-        """
-        results = []
-        for batch in zip(*(x.split(self.batch_size) for x in inputs), strict=True):
-            count = len(batch[0])
-            fill = [0] * (self.batch_size - count)
-            filled = [torch.cat([x, x[fill]]) if fill else x for x in batch]
-            results.append(network(*filled)[:count].float())
-        return torch.cat(results)
-
-    def _precision(self) -> torch.autocast:
-        """Half precision inside convolutions alone: the lifting needs float32 to stay lossless."""
-        cuda = self.device.type == "cuda"
-        return torch.autocast(self.device.type, torch.float16, enabled=self._half and cuda)
-
-    def _tile_plan(self, height: int, width: int) -> TilePlan:
-        overlap = AUTO_OVERLAP if self.options.overlap is None else self.options.overlap
-        size = self.options.tile_size
-        if size is None and height * width > AUTO_WHOLE_PIXELS:
-            size = max(AUTO_TILE, 2 * overlap)
-        return plan_tiles(height, width, size or max(height, width) + TILE_GRID, overlap)
 
     def _chosen(self, plane: int) -> bool:
         return self.options.planes is None or plane in self.options.planes

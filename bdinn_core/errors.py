@@ -4,6 +4,7 @@
     ├── OptionError (ValueError)   an option out of range, unknown or contradictory
     ├── FormatError (ValueError)   a picture or frame this engine can't work on
     ├── ModelError                 weights that can't be read or don't fit their configuration
+    ├── DeviceMemoryError          a device whose memory holds not even the smallest tiles
     └── MediaError                 a file that can't be read or written
         ├── InputError             ... read, or has no picture in it
         └── OutputError            ... written, or can't hold what the source has
@@ -17,6 +18,7 @@ from pathlib import Path
 
 __all__ = [
     "BdinnError",
+    "DeviceMemoryError",
     "FormatError",
     "InputError",
     "MediaError",
@@ -41,6 +43,10 @@ class FormatError(BdinnError, ValueError):
 
 class ModelError(BdinnError):
     """Weights can't be read, or don't fit the configuration stored with them."""
+
+
+class DeviceMemoryError(BdinnError):
+    """A device's memory doesn't suffice for the network, even in the smallest tiles."""
 
 
 class MediaError(BdinnError):

@@ -117,7 +117,8 @@ class DebandOptions:
     automatic: wherever it's faster."""
     tile_size: int | None = None
     """Largest side of the tiles that large planes are cut into, in pixels: a multiple of 64, >= 768.
-    `None` is automatic: planes of more than 4 megapixels, into tiles of at most 1536."""
+    `None` is automatic: planes of more than 4 megapixels, into tiles of at most 1536. Either way tiles
+    become smaller where a GPU's memory doesn't suffice."""
     overlap: int | None = None
     """Pixels that neighbouring tiles share at least: a multiple of 64, at most half of `tile_size`.
     `None` is automatic: 384, at which tiles agree with the whole plane to 0.02 of a step."""

@@ -43,14 +43,15 @@ def quantize(values: torch.Tensor, target: FrameFormat, dither: Dither, plane: i
     """
     if target.is_float:
         return values.cpu().numpy().astype(target.dtype, copy=False)
-    values = torch.nan_to_num(values).clamp(0, target.peak)
+    values = torch.nan_to_num(values).clamp_(0, target.peak)
     if dither == "error_diffusion":
         return _diffuse(values.cpu().numpy(), target.peak).astype(target.dtype)
     if dither == "none":
         codes = values.round()
     else:
         low = values.floor()
-        codes = low + (values - low > _thresholds(*values.shape, plane, seed, values.device))
+        above = values.sub_(low) > _thresholds(*values.shape, plane, seed, values.device)
+        codes = low.add_(above)
     return codes.to(torch.int32).cpu().numpy().astype(target.dtype)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .planes import Frame
 
-__all__ = ["find_step", "plane_step", "sample_rows"]
+__all__ = ["find_step", "has_no_step", "plane_step", "sample_rows"]
 
 FLOAT_NOISE = 0.07
 """How far from its level a float may be that was an integer once, in 8-bit steps: half precision's error."""
@@ -58,6 +58,12 @@ def find_step(values: np.ndarray, noise: float = 0.0) -> float:
         # In a plane that is flat but for a small object, the object's values decide.
         banded = changes.size and _lies_on(changed, step, noise, MOSTLY) and np.mean(single) >= LEAST_SINGLE
     return step if banded else 1.0
+
+
+def has_no_step(some: np.ndarray, count: int, noise: float) -> bool:
+    """Whether `find_step` is bound to give 1 for `count` values, going by `some` of them."""
+    off = np.count_nonzero(np.abs(some - np.rint(some / 2) * 2) > noise)
+    return bool(off > (1 - NEARLY_ALL) * count)
 
 
 def _lies_on(values: np.ndarray, step: float, noise: float, share: float) -> bool:

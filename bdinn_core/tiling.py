@@ -1,8 +1,8 @@
 """Cutting planes into tiles of one shape, and blending what the network made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise, product
 
 import torch
 from torch.nn import functional as F
@@ -44,26 +44,31 @@ class TilePlan:
             fade=self.fade // factor,
         )
 
-    def cut(self, plane: torch.Tensor) -> torch.Tensor:
-        """Tiles (T, C, height, width) of a plane (1, C, H, W), row by row."""
-        below = self.tops[-1] + self.height - plane.shape[2]
-        beside = self.lefts[-1] + self.width - plane.shape[3]
-        padded = F.pad(plane, (0, beside, 0, below), mode="replicate")
-        corners = [(top, left) for top in self.tops for left in self.lefts]
-        return torch.cat([padded[..., t : t + self.height, x : x + self.width] for t, x in corners])
+    def cut(self, plane: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Tiles (1, C, height, width) of a plane (1, C, H, W), row by row; where they can, views of it."""
+        for top, left in product(self.tops, self.lefts):
+            tile = plane[..., top : top + self.height, left : left + self.width]
+            below, beside = self.height - tile.shape[2], self.width - tile.shape[3]
+            yield F.pad(tile, (0, beside, 0, below), mode="replicate") if below or beside else tile
 
-    def blend(self, tiles: torch.Tensor) -> torch.Tensor:
-        """A plane (1, C, H, W), padded as by `cut`, from its tiles (T, C, height, width)."""
-        size = self.tops[-1] + self.height, self.lefts[-1] + self.width
-        plane = tiles.new_zeros(1, tiles.shape[1], *size)
-        rows = _windows(self.tops, self.height, self.fade, tiles)
-        columns = _windows(self.lefts, self.width, self.fade, tiles)
-        order = iter(tiles)
-        for top, down in zip(self.tops, rows, strict=True):
-            for left, right in zip(self.lefts, columns, strict=True):
-                part = plane[..., top : top + self.height, left : left + self.width]
-                part += next(order) * (down[:, None] * right)
+    def blend(self, tiles: Iterable[torch.Tensor]) -> torch.Tensor:
+        """A plane (1, C, H, W), padded to whole tiles, from tiles as `cut` gives them."""
+        first, tiles = _peek(tiles)
+        plane = first.new_zeros(1, first.shape[1], self.tops[-1] + self.height, self.lefts[-1] + self.width)
+        rows = _windows(self.tops, self.height, self.fade, first)
+        columns = _windows(self.lefts, self.width, self.fade, first)
+        corners = product(zip(self.tops, rows, strict=True), zip(self.lefts, columns, strict=True))
+        for ((top, down), (left, right)), tile in zip(corners, tiles, strict=True):
+            part = plane[..., top : top + self.height, left : left + self.width]
+            part += tile * (down[:, None] * right)
         return plane
+
+
+def _peek(tiles: Iterable[torch.Tensor]) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
+    """The first tile, and all of them."""
+    rest = iter(tiles)
+    first = next(rest)
+    return first, chain([first], rest)
 
 
 def _windows(starts: Sequence[int], size: int, fade: int, like: torch.Tensor) -> list[torch.Tensor]:

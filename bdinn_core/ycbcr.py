@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from .planes import ColorRange, Frame
-from .steps import find_step, sample_rows
+from .steps import find_step, has_no_step, sample_rows
 
 __all__ = ["MATRICES", "Matrix", "YCbCr", "find_ycbcr"]
 
@@ -22,6 +22,8 @@ Matrix = Literal["bt601", "bt709"]
 LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 """Of red and blue."""
 MATRICES = tuple(LUMA_WEIGHTS)
+PROBED = 8
+"""Of so many sampled rows one is looked at first; in nearly all pictures that is enough to see no levels."""
 RGB_NOISE = 0.5
 """How far rounding R, G and B to 8 bits moves Y, Cb and Cr at most, nearly always, in 8-bit steps."""
 
@@ -79,13 +81,16 @@ def find_ycbcr(frame: Frame) -> tuple[YCbCr, Sequence[float]] | None:
     form = frame.format
     if form.family != "rgb" or form.is_float or form.range != "full":
         return None
-    rgb = np.stack([sample_rows(plane) for plane in frame.planes]).astype(np.float32)
-    rgb *= np.float32(255 / form.peak)
+    rgb = np.stack([sample_rows(plane) for plane in frame.planes])
+    to_steps = np.float32(255 / form.peak)
+    probe = rgb[:, :, ::PROBED] * to_steps
     best: tuple[YCbCr, Sequence[float]] | None = None
     for matrix in MATRICES:
         for color_range in ("limited", "full"):
             ycbcr = YCbCr(matrix=matrix, range=color_range)
-            steps = [find_step(plane, noise=RGB_NOISE) for plane in ycbcr.encode(rgb)]
+            if all(has_no_step(plane, rgb[0].size, RGB_NOISE) for plane in ycbcr.encode(probe)):
+                continue
+            steps = [find_step(plane, noise=RGB_NOISE) for plane in ycbcr.encode(rgb * to_steps)]
             if max(steps) > 1 and (best is None or sum(steps) > sum(best[1])):
                 best = ycbcr, steps
     return best

@@ -103,7 +103,7 @@ def deband(
         options.check_source(source.num_planes)
         masks = [] if mask is None else [masks_for(clip, mask)]
         streams = _num_streams(num_streams)
-        debander = Debander(options)
+        debander = Debander(options, _warn)
         return filter_in_batches(
             [clip, *masks],
             video_format(debander.output_format(source)),
@@ -140,6 +140,10 @@ class _Stream:
             masks = [mask_weights(frame) for frame in frames[batch : batch + count]] or None
             results = self._debander.process(sources, first, masks)
             return write([*results, *results[-1:] * (batch - count)])
+
+
+def _warn(line: str) -> None:
+    vs.core.log_message(vs.MESSAGE_TYPE_WARNING, f"Deband: {line}")
 
 
 @contextmanager

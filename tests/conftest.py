@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-# Before torch is imported: threads that wait by sleeping. Spinning ones starve the encoders and
-# decoders that the tests run beside the network.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from bdinn_core.environment import FOR_TORCH
+
+os.environ.update({**FOR_TORCH, **os.environ})
 
 import pytest
 import torch

@@ -67,6 +67,8 @@ def test_every_option_is_a_flag_with_its_own_words(capsys):
         (["in.mkv", "out.mkv", "--dither", "silly"], "dither must be"),
         (["in.mkv", "out.mkv", "--tile-size", "100"], "tile_size must be"),
         (["in.mkv", "out.mkv", "--device", "tpu"], "device must be"),
+        (["in.mkv", "out.mkv", "--threads", "-1"], "threads must be a whole number 0..1024, not -1"),
+        (["in.mkv", "out.mkv", "--hwaccel", "vaapi"], "hwaccel must be none, cuda or cuda:N, not 'vaapi'"),
         (["in.mkv", "out.mkv", "--start", "1:2:3:4"], "'1:2:3:4' isn't seconds or hh:mm:ss.ms"),
         (["in.mkv", "out.mkv", "--start", "2", "--end", "1"], "end must be after start"),
         (["in.mkv", "out.mkv", "-e", "novalue"], "'novalue' isn't key=value"),

@@ -1,5 +1,8 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,13 +12,16 @@ from banded import FORMATS, banded_frame, equal, name_of
 from bdinn_core import (
     Debander,
     DebandOptions,
+    DeviceMemoryError,
     FormatError,
     Frame,
     FrameFormat,
     OptionError,
     deband,
 )
+from bdinn_core.restorer import Restorer
 from bdinn_core.tiling import plan_tiles
+from bdinn_core.ycbcr import YCbCr, find_ycbcr
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +229,9 @@ def test_tiles_leave_no_seam(gradient, size, tile, slope):
 def test_tiles_cover_every_pixel_once(size, overlap):
     plan = plan_tiles(*size, tile_size=256, overlap=overlap)
     plane = torch.rand(1, 2, *size, dtype=torch.float64)
-    tiles = plan.cut(plane)
-    assert max(tiles.shape[2:]) <= 256
+    tiles = list(plan.cut(plane))
+    assert {tile.shape for tile in tiles} == {(1, 2, plan.height, plan.width)}
+    assert max(plan.height, plan.width) <= 256
     assert len(tiles) == plan.count
     whole = plan.blend(tiles)[..., : size[0], : size[1]]
     torch.testing.assert_close(whole, plane, rtol=0, atol=1e-12)
@@ -329,6 +336,162 @@ def test_a_model_is_loaded_once_and_released_with_its_last_user():
     del first, second
     gc.collect()
     assert not engine._networks
+
+
+@pytest.fixture
+def seen(monkeypatch) -> list[int]:
+    """How many planes or fields the network gets to see, call by call."""
+    counts: list[int] = []
+    restore = Restorer.__call__
+
+    def count(self: Restorer, planes: list[torch.Tensor]) -> list[torch.Tensor]:
+        counts.append(len(planes))
+        return restore(self, planes)
+
+    monkeypatch.setattr(Restorer, "__call__", count)
+    return counts
+
+
+def thrice(fmt: FrameFormat, interlaced: bool = False) -> list[Frame]:
+    """Three pictures, each three times, every frame with planes of its own."""
+    return [replace(banded_frame(fmt, offset=16.0 * (i // 3)), interlaced=interlaced) for i in range(9)]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("fmt", [FORMATS[2], FORMATS[7], FORMATS[8]], ids=name_of)
+def test_frames_that_come_again_reuse_the_networks_result_and_nothing_else(fmt, interlaced, batch, seen):
+    frames = thrice(fmt, interlaced)
+    options = DebandOptions(grain=0.5, batch=batch)
+    expected = [Debander(options)(frame, 5 + i) for i, frame in enumerate(frames)]
+    seen.clear()
+    debander = Debander(options)
+    results = [
+        result for i in range(0, 9, batch) for result in debander.process(frames[i : i + batch], 5 + i)
+    ]
+    assert all(equal(a, b) for a, b in zip(results, expected, strict=True))
+    assert not equal(results[0], results[1])  # each has grain of its own
+    assert sum(seen) == 3 * 3 * (1 + interlaced)
+
+
+def test_bands_of_ycbcr_in_rgb_that_come_again(seen):
+    y, x = np.mgrid[0:120, 0:160]
+    planes = np.stack([80 + 0.2 * x, 120 + 0.1 * y, 120 + 0.1 * x])
+    ycbcr = YCbCr(matrix="bt709")
+    codes = np.rint(ycbcr.decode(np.rint(planes / 4) * 4)).clip(0, 255).astype(np.uint8)
+    frame = Frame(tuple(codes), FrameFormat(family="rgb"))
+    assert find_ycbcr(frame) is not None
+    debander = Debander(DebandOptions(output_depth=16))
+    first, second = debander(frame, 0), debander(Frame(tuple(codes.copy()), frame.format), 1)
+    assert equal(first, second)
+    assert sum(seen) == 3
+    codes[2, -1, -1] ^= 1  # one code of one plane may change how all are seen
+    assert equal(debander(frame, 2), Debander(debander.options)(frame, 2))
+    assert sum(seen) == 9
+
+
+def test_only_the_planes_that_changed_are_seen_again(seen):
+    frame = banded_frame(FORMATS[2])
+    debander = Debander()
+    debander(frame, 0)
+    frame.planes[0][-1, -1] += 1  # in place, as by a caller that fills its arrays anew
+    assert equal(debander(frame, 1), Debander()(frame, 1))
+    assert seen[:3] == [1, 1, 1]
+    assert len(seen) == 3 + 1 + 3
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_chroma_that_stands_still_is_seen_once(batch, seen):
+    moving = [banded_frame(FORMATS[2], offset=3.0 * i) for i in range(16)]
+    frames = [Frame((f.planes[0], *moving[0].planes[1:]), f.format) for f in moving]
+    debander = Debander(DebandOptions(batch=batch))
+    for i in range(0, 16, batch):
+        debander.process(frames[i : i + batch], i)
+    assert sum(seen) == 16 + 2
+
+
+def test_what_a_plane_means_is_part_of_it():
+    limited, full = (banded_frame(replace(FORMATS[1], range=r)) for r in ("limited", "full"))
+    debander = Debander()
+    debander(limited, 0)
+    same_values = Frame(limited.planes, full.format)
+    assert equal(debander(same_values, 0), Debander()(same_values, 0))
+
+
+def test_not_a_number_comes_again(seen):
+    image = np.full((40, 50), 0.5, np.float32)
+    image[10, 10] = np.nan
+    fmt = FrameFormat(family="gray", bit_depth=32, is_float=True)
+    debander = Debander()
+    first, second = (debander(Frame((image.copy(),), fmt), i).planes[0] for i in (0, 1))
+    np.testing.assert_array_equal(first, second)
+    assert seen == [1]
+
+
+def test_threads_that_share_a_debander_see_a_plane_once(seen):
+    frames = [frame for frame in thrice(FORMATS[2]) for _ in range(4)]
+    debander = Debander(DebandOptions(grain=0.5))
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(debander, frames, range(len(frames))))
+    assert sum(seen) <= 12  # 9, but for a thread that lags behind the others
+    expected = [Debander(debander.options)(frame, i) for i, frame in enumerate(frames)]
+    assert all(equal(a, b) for a, b in zip(results, expected, strict=True))
+
+
+def test_a_failure_is_forgotten(monkeypatch):
+    frame = banded_frame(FORMATS[2])
+    debander = Debander()
+    with monkeypatch.context() as broken:
+        broken.setattr(Restorer, "__call__", lambda self, planes: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            debander(frame, 0)
+    assert equal(debander(frame, 0), Debander()(frame, 0))
+
+
+def test_few_results_are_kept():
+    debander = Debander(DebandOptions(batch=8))
+    debander.process([banded_frame(FORMATS[2], offset=8.0 * i) for i in range(8)], 0)
+    assert sum(len(result.planes) for result in debander._reuse._kept) == 6
+
+
+class _SmallMemory:
+    """A network on a device that holds so many pixels at once."""
+
+    def __init__(self, network: Any, pixels: int) -> None:
+        self._network, self._pixels = network, pixels
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        part = getattr(self._network, name)
+        return partial(self._run, part) if name in ("forward", "encode_fine", "restore_fine") else part
+
+    def _run(self, part: Any, x: torch.Tensor, *more: Any) -> torch.Tensor:
+        self.calls += 1
+        if x[:, 0].numel() > self._pixels:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return part(x, *more)
+
+
+def test_out_of_memory_makes_tiles_smaller_once_and_for_good(monkeypatch):
+    fmt = FrameFormat(family="gray", bit_depth=16)
+    frames = [banded_frame(fmt, 1700, 200, offset=i) for i in range(3)]
+    said: list[str] = []
+    debander = Debander(warn=said.append)
+    network = _SmallMemory(debander._network, 1024 * 256)
+    monkeypatch.setattr(debander._restorer, "_network", network)
+    results = [debander(frame, i) for i, frame in enumerate(frames)]
+    assert said == ["out of memory: from here on, planes are cut into tiles of 832 px"]
+    assert network.calls == 1 + 3 * 2 * 3  # a failure; then three tiles, fine scales down and up
+    tiled = Debander(DebandOptions(tile_size=832))
+    assert all(equal(a, tiled(frame, i)) for i, (frame, a) in enumerate(zip(frames, results, strict=True)))
+
+
+def test_out_of_memory_with_the_smallest_tiles_is_an_error(monkeypatch):
+    debander = Debander(warn=lambda line: None)
+    monkeypatch.setattr(debander._restorer, "_network", _SmallMemory(debander._network, 100))
+    for _ in range(2):
+        with pytest.raises(DeviceMemoryError, match="cpu doesn't suffice for 1 planes of 7"):
+            debander(banded_frame(FORMATS[0], 1700, 200), 0)
 
 
 @pytest.mark.cuda

@@ -1,22 +1,29 @@
 """Whole jobs. At strength 0, what goes through all stages must come out as it was."""
 
+import json
+import re
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import benchmark_video
 import numpy as np
 import pytest
 import torch
 from av.stream import Disposition
+from click.testing import CliRunner
 from media import LINES, assert_same_pictures, make, planes, read, smooth
 
 from bdinn_core.checkpoint import save_model
 from bdinn_core.engine import Debander
 from bdinn_core.errors import InputError, OptionError, OutputError
-from bdinn_core.network import BDINN, CONFIGS
+from bdinn_core.network import BDINN, CONFIGS, BDINNConfig
 from bdinn_core.options import DebandOptions
 from bdinn_core.planes import Frame, FrameFormat
+from bdinn_core.restorer import Restorer
 from bdinn_core.video import Progress, VideoJob, run_job
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "source"}
@@ -51,6 +58,14 @@ def model(tmp_path_factory):
         for parameter in network.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
     save_model(network, path, {})
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The path of a very small network, for many frames."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(BDINN(BDINNConfig(widths=(4, 4), depths=(1, 1), banded_from_level=2)), path, {})
     return str(path)
 
 
@@ -559,3 +574,101 @@ def test_libx265_refuses_an_odd_size_by_name(run, tmp_path, data_dir):
     with pytest.raises(OutputError, match=r"161x121.*codecs that can: libsvtav1, libvpx-vp9, ffv1"):
         run(data_dir / "bear-vp9-odd-dimensions.webm", tmp_path / "out.mkv")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("width", "height", "frames"), [(192, 108, 600), pytest.param(640, 360, 10_000, marks=pytest.mark.slow)]
+)
+def test_memory_does_not_grow_with_the_length_of_a_video(tiny, width, height, frames):
+    program = Path(__file__).parent / "growth.py"
+    command = [sys.executable, program, *map(str, (width, height, frames)), tiny]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    first, *rest = (size / 2**20 for size in found["tenths"])
+    print(f"resident in the first {frames // 10} frames {first:.0f} MiB, at most {max(rest):.0f} MiB later")
+    assert found["frames"] == frames
+    assert max(rest) < 1.02 * first
+
+
+@pytest.mark.parametrize("codec", ["libx265", "libx264", "libsvtav1", "ffv1"])
+def test_one_thread_makes_the_same_pictures(run, tmp_path, codec):
+    """But for what an encoder decides by its threads; and afterwards, torch has as many as before."""
+    source = make(tmp_path / "in.mkv", draw=smooth, width=96, height=64)
+    before = torch.get_num_threads()
+    for threads in (0, 1):
+        run(source, tmp_path / f"{threads}.mkv", {"strength": 1}, codec=codec, threads=threads)
+    assert torch.get_num_threads() == before
+    automatic, single = (read(tmp_path / f"{threads}.mkv") for threads in (0, 1))
+    if codec == "ffv1":
+        assert_same_pictures(automatic, single)
+    assert automatic.times == single.times
+
+
+def test_a_network_in_one_thread_is_given_one(run, tmp_path, monkeypatch):
+    seen: list[int] = []
+    process = Debander.process
+
+    def look(self: Debander, *arguments: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return process(self, *arguments)
+
+    monkeypatch.setattr(Debander, "process", look)
+    run(make(tmp_path / "in.mkv", times=range(2)), tmp_path / "out.mkv", threads=1, **LOSSLESS)
+    assert seen == [1, 1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would do it")
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_without_a_gpu_the_cpu_decodes_and_a_line_says_so(run, tmp_path, name):
+    source = make(tmp_path / "in.mkv", codec="libx264", draw=smooth, width=96, height=64)
+    news = run(source, tmp_path / "out.mkv", hwaccel=name, **LOSSLESS)
+    assert len(news.warnings) == 1
+    assert re.fullmatch(rf"hwaccel {name} finds no such GPU \(.+\): the CPU decodes", news.warnings[0])
+    assert_same_pictures(read(source), read(tmp_path / "out.mkv"))
+
+
+def test_stills_reach_the_network_once(run, tmp_path, monkeypatch):
+    seen: list[int] = []
+    restore = Restorer.__call__
+
+    def count(self: Restorer, planes: list[torch.Tensor]) -> list[torch.Tensor]:
+        seen.append(len(planes))
+        return restore(self, planes)
+
+    def on_threes(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+        return smooth(pix_fmt, width, height, 8 * (number // 3))
+
+    monkeypatch.setattr(Restorer, "__call__", count)
+    source = make(tmp_path / "in.mkv", draw=on_threes, times=range(12))
+    run(source, tmp_path / "out.mkv", {"grain": 1.0}, codec="ffv1")
+    assert sum(seen) == 4 * 3
+    first, second = (planes(frame) for frame in read(tmp_path / "out.mkv").frames[:2])
+    assert not np.array_equal(first[0], second[0])  # each has grain of its own
+
+
+@pytest.mark.cuda
+def test_a_gpu_decodes_the_same_pictures(run, tmp_path):
+    source = make(tmp_path / "in.mkv", codec="libx264", draw=smooth, width=256, height=144)
+    news = run(source, tmp_path / "out.mkv", hwaccel="cuda", **LOSSLESS)
+    assert news.warnings == []
+    assert_same_pictures(read(source), read(tmp_path / "out.mkv"))
+
+
+def test_the_benchmark_prints_targets_and_compares(tiny, tmp_path):
+    clip = make(tmp_path / "in.mkv", codec="libx264", draw=smooth, width=96, height=64, times=range(9))
+    options = ["--input", clip, "--model", tiny, "--codec", "ffv1", "--rounds", "1", "--no-peers"]
+
+    def table(*more: object) -> list[str]:
+        done = CliRunner().invoke(
+            benchmark_video.main, [*map(str, [*options, *more])], catch_exceptions=False
+        )
+        assert done.exit_code == 0
+        return done.output.splitlines()
+
+    head, *rows = table("--json", tmp_path / "old.json")
+    assert head.startswith("96x64 yuv, 8 bits, 9 frames")
+    names = list(json.loads((tmp_path / "old.json").read_text()))
+    assert [row[:30].strip() for row in rows] == names
+    assert any(row.startswith("frames thrice to moving") and row.endswith(">= 2.5") for row in rows)
+    again = table("--compare", tmp_path / "old.json")
+    assert all(" was " in row and row.endswith("x") for row in again[1:])

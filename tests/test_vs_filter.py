@@ -17,6 +17,7 @@ from banded import FORMATS, banded_frame, equal, name_of
 import bdinn_vs
 from bdinn_core import BDINN, BDINNConfig, Debander, DebandOptions, Frame, FrameFormat, engine
 from bdinn_core.checkpoint import save_model
+from bdinn_core.restorer import Restorer
 from bdinn_vs.frames import format_of, mask_weights, read, video_format, write
 
 core: Any = vs.core
@@ -146,9 +147,28 @@ def test_any_order_from_8_threads_gives_the_same_bytes(batch):
     assert not wrong
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("num_streams", [1, 2])
+def test_frames_that_come_again_reuse_the_networks_result(batch, num_streams, monkeypatch):
+    seen: list[int] = []
+    restore = Restorer.__call__
+
+    def count(self: Restorer, planes: list[torch.Tensor]) -> list[torch.Tensor]:
+        seen.append(len(planes))
+        return restore(self, planes)
+
+    monkeypatch.setattr(Restorer, "__call__", count)
+    frames = [frame for frame in banded_frames(FORMATS[2], 10) for _ in range(3)]
+    options = {"batch": batch, "grain": 1}
+    results = read_all(core.bdinn.Deband(clip_of(frames), num_streams=num_streams, **options))
+    assert sum(seen) <= (30 if num_streams == 1 else 45)  # of 90; streams may overtake each other
+    debander = Debander(DebandOptions(**options))
+    assert all(equal(a, debander(frame, i)) for i, (frame, a) in enumerate(zip(frames, results, strict=True)))
+
+
 def test_other_threads_run_while_the_network_does():
     """Had it the GIL, another thread would wait as long as it runs."""
-    clip = core.std.BlankClip(format=vs.GRAY8, width=1920, height=1080, length=4, keep=True)
+    clip = clip_of(banded_frames(FORMATS[0], 4, 1920, 1080))
     result = core.bdinn.Deband(clip, num_streams=1)
     result.get_frame(0)
     waits: list[float] = []
@@ -351,13 +371,13 @@ def test_planes_that_grey_has_not_are_refused(arguments):
 def test_a_failing_frame_is_an_error_and_the_core_goes_on(batch, monkeypatch):
     frames = banded_frames(FORMATS[2], 6, 64, 64)
     clip = core.bdinn.Deband(clip_of(frames), batch=batch)
-    network = engine.Pyramid.forward
+    restore = Restorer.__call__
 
-    def fail_once(self: Any, x: Any) -> Any:
-        monkeypatch.setattr(engine.Pyramid, "forward", network)
+    def fail_once(self: Any, planes: Any) -> Any:
+        monkeypatch.setattr(Restorer, "__call__", restore)
         raise RuntimeError("the network failed")
 
-    monkeypatch.setattr(engine.Pyramid, "forward", fail_once)
+    monkeypatch.setattr(Restorer, "__call__", fail_once)
     with pytest.raises(vs.Error, match=f"Deband: frames? {4 // batch * batch}.*the network failed"):
         clip.get_frame(4)
     debander = Debander(DebandOptions(batch=batch))

@@ -5,7 +5,8 @@ wrongly, as tried with the libraries inside PyAV 19. Nothing is resampled, padde
 what an encoder can't hold is refused, with the names of encoders that can.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -31,6 +32,8 @@ class _Rules:
 
     params: str | None = None
     """The option that takes the library's own `key=value:key=value`."""
+    threads: Callable[[int], str] | None = None
+    """What says there how many threads it may have; `None`: FFmpeg's own option."""
     fixed_params: str = ""
     """What goes in there always."""
     fixed: Mapping[str, str] = field(default_factory=dict)
@@ -54,10 +57,16 @@ class _Rules:
     """Chroma locations, as FFmpeg numbers them, that the stream itself can say."""
 
 
+def _parallelism(threads: int) -> str:
+    """SVT-AV1 has six levels of it, by the number of cores."""
+    return f"lp={1 + bisect_left((1, 3, 5, 11, 23), threads)}"
+
+
 _RULES = {
     # x265 below 64 px wide corrupts its heap above 8 bits; its log goes straight to stderr.
     "libx265": _Rules(
         params="x265-params",
+        threads=lambda count: f"pools={count}",
         fixed_params="log-level=error",
         preset="medium",
         max_crf=51,
@@ -73,6 +82,7 @@ _RULES = {
     # To SVT-AV1's wrapper a crf of 0 means that none is given.
     "libsvtav1": _Rules(
         params="svtav1-params",
+        threads=_parallelism,
         preset="6",
         min_crf=1,
         whole_crf=True,
@@ -224,8 +234,9 @@ def plan_encoding(
     crf: float | None = None,
     preset: str | None = None,
     encoder_options: Sequence[tuple[str, str]] = (),
+    threads: int = 0,
 ) -> Encoding:
-    """Decides format and options of the encoder.
+    """Decides format and options of the encoder; the arguments are those of `VideoJob`.
 
     Raises:
         OptionError: for an encoder or option that doesn't exist.
@@ -243,7 +254,7 @@ def plan_encoding(
         codec=codec,
         pixel=pixel,
         pix_fmt=pix_fmt if pix_fmt in names else _pix_fmts(codec)[pixel],
-        options=_options(codec, crf, preset, encoder_options),
+        options=_options(codec, crf, preset, encoder_options, threads),
     )
 
 
@@ -263,7 +274,7 @@ def _check_crf(codec: str, crf: float) -> None:
 
 
 def _options(
-    codec: str, crf: float | None, preset: str | None, extra: Sequence[tuple[str, str]]
+    codec: str, crf: float | None, preset: str | None, extra: Sequence[tuple[str, str]], threads: int
 ) -> dict[str, str]:
     """FFmpeg options of `codec`: what isn't one goes into the library's own list."""
     rules = _RULES.get(codec, _OTHERS)
@@ -284,6 +295,10 @@ def _options(
     ours = OptionFlags.ENCODING_PARAM | OptionFlags.VIDEO_PARAM
     names |= {option.name for option in known.generic if option.flags & ours == ours}
     params = [rules.fixed_params] if rules.fixed_params else []
+    if threads and rules.threads is not None:
+        params.append(rules.threads(threads))
+    elif threads:
+        options["threads"] = f"{threads}"
     for key, value in extra:
         if rules.params is not None and key == rules.params:
             params.append(value)

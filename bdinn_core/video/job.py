@@ -1,11 +1,13 @@
 """What `bdinn-video` is asked to do, apart from the debanding itself. No FFmpeg in this file."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from ..errors import OptionError
+from ..options import check_integer
 
 __all__ = ["VideoJob"]
 
@@ -46,6 +48,12 @@ class VideoJob:
     """Where to begin, in seconds or as hh:mm:ss.ms, counted from the first picture."""
     end: Fraction | None = None
     """Where to stop, likewise."""
+    threads: int = 0
+    """How many threads decoder, network and encoder may have, each of them; 0 is automatic: as many as
+    there are cores."""
+    hwaccel: str = "none"
+    """Decode on a GPU: cuda, cuda:N or none. Where that's not possible the CPU decodes, and a line
+    says so."""
     overwrite: bool = False
     """Replace an existing output."""
 
@@ -62,6 +70,9 @@ class VideoJob:
         for key, value in self.encoder_options:
             if not key or not isinstance(value, str):
                 raise OptionError(f"encoder_options must be pairs of key and value, not {(key, value)!r}")
+        check_integer("threads", self.threads, 0, 1024, "a whole number 0..1024")
+        if not isinstance(self.hwaccel, str) or not re.fullmatch(r"none|cuda(:[0-9]+)?", self.hwaccel):
+            raise OptionError(f"hwaccel must be none, cuda or cuda:N, not {self.hwaccel!r}")
         _check_seconds("start", self.start)
         _check_seconds("end", self.end)
         if self.end is not None and self.end <= (self.start or 0):

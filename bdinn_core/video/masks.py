@@ -56,7 +56,7 @@ class MaskClip:
 
 
 def open_mask(
-    name: str, info: VideoInfo, start: Fraction | None, end: Fraction | None
+    name: str, info: VideoInfo, start: Fraction | None, end: Fraction | None, threads: int
 ) -> np.ndarray | MaskClip:
     """Reads a mask: the array for all frames, (height, width) float32, or a clip of them.
 
@@ -65,6 +65,7 @@ def open_mask(
         info: the source, whose size it must have.
         start: where the source is cut, as a clip must be too.
         end: likewise.
+        threads: how many its decoder may have; 0 is one a core.
 
     Raises:
         InputError: if it can't be read or has another size.
@@ -83,4 +84,4 @@ def open_mask(
     finally:
         still.close()
     with _named_mask():
-        return MaskClip(Source(name, start, end))
+        return MaskClip(Source(name, start, end, threads))

@@ -1,8 +1,10 @@
 """Running a job: reading, debanding and writing at the same time, a bounded way ahead of each other."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from itertools import batched
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +14,7 @@ from ..options import DebandOptions
 from ..planes import Frame
 from .codecs import Encoding, plan_encoding
 from .formats import alpha_to_depth
+from .hwaccel import find_accelerator
 from .job import VideoJob
 from .masks import MaskClip, open_mask
 from .output import Writer, check_output
@@ -28,6 +31,8 @@ __all__ = ["run_job"]
 
 AHEAD = 4
 """Pictures a stage may be ahead of the next: enough to even out key frames and scene cuts."""
+AHEAD_BYTES = 2**27
+"""What they may take of memory: of pictures larger than 4K, only those in work are held."""
 
 
 def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
@@ -48,14 +53,16 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
     """
     check_output(job)
     with ExitStack() as opened:
-        source = opened.enter_context(closing(Source(job.source, job.start, job.end)))
+        source = opened.enter_context(closing(_open_source(job, progress)))
         options.check_source(source.info.format.num_planes)
         encoding = _plan(job, source, options)
-        mask = None if job.mask is None else open_mask(job.mask, source.info, job.start, job.end)
+        mask = None
+        if job.mask is not None:
+            mask = open_mask(job.mask, source.info, job.start, job.end, job.threads)
         if isinstance(mask, MaskClip):
             opened.enter_context(closing(mask))
         writer = opened.enter_context(closing(_open_writer(job, source, encoding, progress)))
-        engine = _load_engine(options, encoding, mask)
+        engine = opened.enter_context(_engine(options, encoding, mask, job.threads, progress))
         progress.begin(source.estimated_frames)
         count = _run_stages(source, engine, mask, writer, progress)
         writer.finish()
@@ -63,6 +70,15 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
     if expected is not None and count < 0.95 * expected - 1:
         progress.warn(f"{source.name} ended after {count} of about {expected} frames; it may be damaged")
     return count
+
+
+def _open_source(job: VideoJob, progress: Progress) -> Source:
+    accelerator = find_accelerator(job.hwaccel, progress.warn)
+    source = Source(job.source, job.start, job.end, job.threads, accelerator)
+    if accelerator is not None and not source.accelerated:
+        codec = source.video.codec_context.name
+        progress.warn(f"hwaccel {job.hwaccel} can't decode this {codec} picture: the CPU does")
+    return source
 
 
 def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
@@ -76,6 +92,7 @@ def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
         crf=job.crf,
         preset=job.preset,
         encoder_options=job.encoder_options,
+        threads=job.threads,
     )
 
 
@@ -89,23 +106,47 @@ def _open_writer(job: VideoJob, source: Source, encoding: Encoding, progress: Pr
     return MediaWriter(job, source, encoding, progress.warn)
 
 
-def _load_engine(
-    options: DebandOptions, encoding: Encoding, mask: np.ndarray | MaskClip | None
-) -> "Debander":
+@contextmanager
+def _engine(
+    options: DebandOptions,
+    encoding: Encoding,
+    mask: np.ndarray | MaskClip | None,
+    threads: int,
+    progress: Progress,
+) -> Iterator["Debander"]:
+    """The engine, and torch set to as many threads as asked for."""
     # Importing torch takes seconds: not before everything that can be wrong has been looked at.
+    import torch
+
     from ..engine import Debander
 
-    still = mask if isinstance(mask, np.ndarray) else None
-    depth = 32 if encoding.pixel.is_float else encoding.pixel.bit_depth
-    return Debander(replace(options, mask=still, output_depth=depth))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        still = mask if isinstance(mask, np.ndarray) else None
+        depth = 32 if encoding.pixel.is_float else encoding.pixel.bit_depth
+        yield Debander(replace(options, mask=still, output_depth=depth), progress.warn)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _ahead(source: Source, batch_size: int) -> int:
+    """How many pictures may wait for a stage: one for each in a batch, and some to even out."""
+    info = source.info
+    bytes_each = 2 * sum(  # the planes, and the decoded frame
+        info.format.dtype.itemsize * math.prod(info.format.plane_size(info.width, info.height, p))
+        for p in range(info.format.num_planes)
+    )
+    return batch_size + min(AHEAD, AHEAD_BYTES // bytes_each)
 
 
 def _run_stages(
     source: Source, engine: "Debander", mask: np.ndarray | MaskClip | None, writer: Writer, progress: Progress
 ) -> int:
     """Reads and writes in threads of their own and debands in this one, where Ctrl-C arrives."""
-    decoded: Pipe[Picture] = Pipe(AHEAD + engine.batch_size)
-    results: Pipe[Picture | Packet] = Pipe(AHEAD + engine.batch_size)
+    ahead = _ahead(source, engine.batch_size)
+    decoded: Pipe[Picture] = Pipe(ahead)
+    results: Pipe[Picture | Packet] = Pipe(ahead)
     count = 0
 
     def read() -> None:
@@ -127,28 +168,19 @@ def _run_stages(
     with Workers(decoded, results) as workers:
         workers.start(read)
         workers.start(write)
-        for batch in _batches(decoded, engine.batch_size):
-            for picture in _deband(batch, engine, mask):
-                results.put(picture)
+        for batch in batched(decoded, engine.batch_size):
             count += len(batch)
+            batch = _deband(batch, engine, mask)  # what it was made of is held no longer
+            for picture in batch:
+                results.put(picture)
         results.finish()
         workers.join()
     return count
 
 
-def _batches(pictures: Pipe[Picture], size: int) -> Iterator[list[Picture]]:
-    """Groups of `size` pictures; the last may be smaller."""
-    batch: list[Picture] = []
-    for picture in pictures:
-        batch.append(picture)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _deband(batch: list[Picture], engine: "Debander", mask: np.ndarray | MaskClip | None) -> list[Picture]:
+def _deband(
+    batch: Sequence[Picture], engine: "Debander", mask: np.ndarray | MaskClip | None
+) -> Sequence[Picture]:
     first = batch[0].number
     masks = [mask.next(p.number) for p in batch] if isinstance(mask, MaskClip) else None
     frames = engine.process([p.frame for p in batch], first, masks)

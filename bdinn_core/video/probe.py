@@ -8,6 +8,7 @@ from io import FileIO
 from pathlib import Path
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.rational import AVRational
@@ -89,8 +90,8 @@ def reason(error: FFmpegError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def open_input(name: str) -> tuple[InputContainer, bytes]:
-    """Opens a media file, or y4m on standard input for `-`.
+def open_input(name: str, accelerator: HWAccel | None = None) -> tuple[InputContainer, bytes]:
+    """Opens a media file, whose video `accelerator` decodes if it can, or y4m on standard input for `-`.
 
     Returns:
         The container, and its first bytes: the whole header where it's y4m.
@@ -116,12 +117,12 @@ def open_input(name: str) -> tuple[InputContainer, bytes]:
             raise InputError(f"{name} is a directory, not a file")
         if path.is_fifo():
             pipe = _PipeInput(name)
-            return av.open(pipe, "r", buffer_size=1 << 20), pipe.start
+            return av.open(pipe, "r", buffer_size=1 << 20, hwaccel=accelerator), pipe.start
         if path.is_file() and path.stat().st_size == 0:
             raise InputError(f"{name} is empty")
         with open(name, "rb", buffering=0) as file:
             start = _first_line(file)
-        return av.open(f"file:{name}", "r"), start
+        return av.open(f"file:{name}", "r", hwaccel=accelerator), start
     except FFmpegError as error:
         raise InputError(f"{shown} isn't media FFmpeg can read ({reason(error)})") from error
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Disposition, Stream
@@ -72,6 +73,8 @@ class Source:
         name: a file's path, or `-` for y4m on standard input.
         start: first moment wanted, in seconds after the first picture; `None` is the beginning.
         end: first moment not wanted any more, likewise; `None` is the end.
+        threads: how many the decoder may have; 0 is one a core.
+        accelerator: what decodes the picture if it can; `None` is the CPU.
 
     Where either is given the file is cut: times are counted from the first picture kept. Where
     neither is, times stay as they are, even if the first isn't 0.
@@ -81,11 +84,20 @@ class Source:
         OptionError: if `start` is past the last picture.
     """
 
-    def __init__(self, name: str, start: Fraction | None = None, end: Fraction | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        start: Fraction | None = None,
+        end: Fraction | None = None,
+        threads: int = 0,
+        accelerator: HWAccel | None = None,
+    ) -> None:
         self.name = "standard input" if name == STDIO else name
-        self.container, start_bytes = open_input(name)
+        self.container, start_bytes = open_input(name, accelerator)
         self.video = find_video(self.container, self.name)
-        self.video.thread_type = "AUTO"
+        self.video.codec_context.thread_count = threads
+        if not self.video.codec_context.is_hwaccel:
+            self.video.thread_type = "AUTO"  # on a GPU, threads would only hold frames
         self.cut = start is not None or end is not None
         self._repack = Repacker()
         self._last_pts: int | None = None
@@ -105,6 +117,11 @@ class Source:
         """Seconds to take off every time: a result starts at 0 if cut, and never before 0."""
         self.estimated_frames = self._estimate_frames(start or Fraction(0), end)
         """How many pictures there will be, going by the file's own data; `None` if it has none."""
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether the picture is decoded on a GPU."""
+        return self.video.codec_context.pix_fmt == "cuda"
 
     @property
     def tells_length(self) -> bool:

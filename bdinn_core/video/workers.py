@@ -48,15 +48,19 @@ class Pipe[T]:
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[T]:
-        """The items, until `finish`."""
-        while True:
-            with self._changed:
-                self._wait(lambda: self._items or self._finished)
-                if not self._items:
-                    return
-                item = self._items.popleft()
-                self._changed.notify_all()
-            yield item
+        """The items, until `finish`; none is held on to once it's handed out."""
+        while self._has_more():
+            yield self._take()
+
+    def _has_more(self) -> bool:
+        with self._changed:
+            self._wait(lambda: self._items or self._finished)
+            return bool(self._items)
+
+    def _take(self) -> T:
+        with self._changed:
+            self._changed.notify_all()
+            return self._items.popleft()
 
     def _wait(self, ready: Callable[[], object]) -> None:
         while not self._stopped and not ready():
