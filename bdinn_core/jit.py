@@ -1,11 +1,15 @@
-"""Compiling loops with numba."""
+"""Compiling while the program runs: loops with numba; and whether Triton can do so for a GPU."""
 
+import importlib.util
+import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
+import torch
 
-__all__ = ["jit"]
+__all__ = ["has_triton", "jit"]
 
 
 def jit(function: Callable[..., Any], *, fastmath: bool = False) -> Callable[..., Any]:
@@ -21,3 +25,34 @@ def jit(function: Callable[..., Any], *, fastmath: bool = False) -> Callable[...
         return numba.njit(nogil=True, fastmath=fastmath, cache=True)(function)
     except RuntimeError:  # neither the package's folder nor a home that can be written to
         return numba.njit(nogil=True, fastmath=fastmath)(function)
+
+
+@cache
+def has_triton(device: torch.device) -> bool:
+    """Whether kernels in Triton run on a device.
+
+    On NVIDIA's GPUs from compute capability 8.0 on, where the package is (it comes with PyTorch for Linux)
+    and finds the C compiler and the headers of Python that it needs. On a CPU only in Triton's
+    interpreter, for tests: with TRITON_INTERPRET=1 in the environment before Triton is imported.
+
+    Warns:
+        RuntimeWarning: the package and the GPU are there, but Triton doesn't work; says why.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return False
+    import triton
+
+    if triton.knobs.runtime.interpret:
+        return True
+    if device.type != "cuda" or torch.version.cuda is None:
+        return False
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    try:
+        triton.runtime.driver.active.get_current_target()
+    except Exception as error:  # whatever a compiler may fail of
+        warnings.warn(
+            f"Triton doesn't work here, so the GPU runs slower: {error}", RuntimeWarning, stacklevel=2
+        )
+        return False
+    return True
