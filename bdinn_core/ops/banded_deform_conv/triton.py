@@ -136,7 +136,7 @@ def _sample_gradients(
         *(input.shape[1], input.shape[2], rows, columns),
         **_constants(geometry, matrix),
         BLOCK_OUT=_block(grad.shape[3], 64),
-        num_warps=WARPS,
+        num_warps=8,  # samples and their gradients at once: in fewer threads' registers they'd not fit
         num_stages=1,
     )
     return grad_input, grad_grid
@@ -191,6 +191,6 @@ def _constants(geometry: Geometry, matrix: torch.Tensor) -> dict[str, Any]:
         "CHANNELS": channels,
         "CHANNELS_OUT": channels_out,
         "POINTS": POINTS,
-        "BLOCK_IN": _block(channels, 32 if matrix.dtype == torch.float32 else 64),
+        "BLOCK_IN": _block(channels, 32),
         "PRECISION": "tf32x3" if matrix.dtype == torch.float32 else "ieee",  # ignored for halves
     }
