@@ -23,7 +23,7 @@ from .subnet import LEAK
 
 __all__ = ["CudaPyramid"]
 
-MOST_PIXELS, MOST_VALUES = 128, 4096
+MOST_PIXELS, MOST_VALUES = 128, 2048
 """What a program takes at most: it holds its features in registers."""
 
 
@@ -48,9 +48,9 @@ class _Level:
     def __init__(self, step: LiftingStep, edit: LatentEdit, dtype: torch.dtype) -> None:
         self._dtype = dtype
         self._predict = step.predict.weight.detach().float().contiguous()
-        self._describe = _Convolution(edit.describe, dtype)
+        self._describe = _Convolution(edit.describe, dtype, turned=edit.describe.in_channels - 6)
         self._context = edit.context.weight.detach().flatten(1).to(dtype), _bias(edit.context).to(dtype)
-        self._first = _Convolution(edit.first, dtype, turned=3)
+        self._first = _Convolution(edit.first, dtype)
         self._hidden = [_layer(layer, dtype) for layer in edit.hidden]
         self._last = _Convolution(edit.last, dtype)
 
@@ -100,7 +100,7 @@ class _Top:
 
     def __init__(self, edit: TopEdit, dtype: torch.dtype) -> None:
         self._dtype = dtype
-        self._first = _Convolution(edit.first, dtype)
+        self._first = _Convolution(edit.first, dtype, turned=edit.first.out_channels)
         self._hidden = [_layer(edit.hidden, dtype)]
         self._last = _Convolution(edit.last, dtype)
 
@@ -212,7 +212,7 @@ def _activate(
 
 
 def _edit_input(low: torch.Tensor, description: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What an edit's first convolution reads: differences of the averages, then the description."""
+    """What an edit's first convolution reads: the description, then differences of the averages."""
     below = _channels_last(description)
     seen = _with_margin(low, 3 + below.shape[3], dtype)
     with torch.cuda.device_of(low):

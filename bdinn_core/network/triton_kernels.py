@@ -2,8 +2,9 @@
 
 Pictures are float32 (height, width); features are (height, width, channels), in float32 or half precision,
 computed in float32. What a 3x3 convolution reads is written with its margin of one repeated pixel, and with
-channels up to a multiple of 8, the last of them zero. Programs: blocks of pixels, pictures. Everything in
-capitals is known when a kernel is compiled.
+channels up to a multiple of 8, the last of them zero; what is copied stands first in it, where several
+channels are read at a time. Programs: blocks of pixels, pictures. Everything in capitals is known when a
+kernel is compiled.
 """
 
 import triton
@@ -123,8 +124,8 @@ def describe_input(
 ):
     """The details left by the prediction, and with a margin what a scale's description is made of.
 
-    high (3, height, width); seen (height + 2, width + 2, SEEN): the details squashed, the difference
-    features, and the averages over 2x2 of the finer description (2 * height, 2 * width, FINER).
+    high (3, height, width); seen (height + 2, width + 2, SEEN): the averages over 2x2 of the finer
+    description (2 * height, 2 * width, FINER), the details squashed, and the difference features.
     """
     picture = tl.program_id(1).to(tl.int64)
     x_ptr += picture * 4 * height * width
@@ -142,17 +143,17 @@ def describe_input(
     tl.store(high_ptr + 2 * height * width + row * width + column, r, mask=inside)
     mean, right, lower = _difference_features(low_ptr, row, column, height, width)
     channel = tl.arange(0, BLOCK_CHANNELS)[None, :]
-    seen = tl.where(channel == 0, _asinh(p)[:, None], 0.0)
-    seen = tl.where(channel == 1, _asinh(q)[:, None], seen)
-    seen = tl.where(channel == 2, _asinh(r)[:, None], seen)
-    seen = tl.where(channel == 3, mean[:, None], seen)
-    seen = tl.where(channel == 4, right[:, None], seen)
-    seen = tl.where(channel == 5, lower[:, None], seen)
+    seen = tl.where(channel == FINER, _asinh(p)[:, None], 0.0)
+    seen = tl.where(channel == FINER + 1, _asinh(q)[:, None], seen)
+    seen = tl.where(channel == FINER + 2, _asinh(r)[:, None], seen)
+    seen = tl.where(channel == FINER + 3, mean[:, None], seen)
+    seen = tl.where(channel == FINER + 4, right[:, None], seen)
+    seen = tl.where(channel == FINER + 5, lower[:, None], seen)
     if FINER > 0:
         upper = ((2 * row).to(tl.int64) * (2 * width) + 2 * column) * FINER
-        upper_ptr = finer_ptr + upper[:, None] + (channel - 6)
+        upper_ptr = finer_ptr + upper[:, None] + channel
         lower_ptr = upper_ptr + 2 * width * FINER
-        there = (channel >= 6) & (channel < 6 + FINER)
+        there = channel < FINER
         total = tl.load(upper_ptr, mask=there, other=0.0).to(tl.float32)
         total += tl.load(upper_ptr + FINER, mask=there, other=0.0).to(tl.float32)
         total += tl.load(lower_ptr, mask=there, other=0.0).to(tl.float32)
@@ -177,7 +178,7 @@ def edit_input(
     BLOCK: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
-    """What an edit sees, with a margin, (height + 2, width + 2, SEEN): difference features, description."""
+    """What an edit sees, with a margin, (height + 2, width + 2, SEEN): description, difference features."""
     picture = tl.program_id(1).to(tl.int64)
     low_ptr += picture * height * width
     description_ptr += picture * height * width * DESCRIPTION
@@ -186,13 +187,13 @@ def edit_input(
     mean, right, lower = _difference_features(low_ptr, row, column, height, width)
     channel = tl.arange(0, BLOCK_CHANNELS)[None, :]
     seen = tl.load(
-        description_ptr + (row.to(tl.int64) * width + column)[:, None] * DESCRIPTION + (channel - 3),
-        mask=(channel >= 3) & (channel < 3 + DESCRIPTION),
+        description_ptr + (row.to(tl.int64) * width + column)[:, None] * DESCRIPTION + channel,
+        mask=channel < DESCRIPTION,
         other=0.0,
     ).to(tl.float32)
-    seen = tl.where(channel == 0, mean[:, None], seen)
-    seen = tl.where(channel == 1, right[:, None], seen)
-    seen = tl.where(channel == 2, lower[:, None], seen)
+    seen = tl.where(channel == DESCRIPTION, mean[:, None], seen)
+    seen = tl.where(channel == DESCRIPTION + 1, right[:, None], seen)
+    seen = tl.where(channel == DESCRIPTION + 2, lower[:, None], seen)
     tl.store(
         seen_ptr + pixel.to(tl.int64)[:, None] * SEEN + channel,
         seen.to(seen_ptr.dtype.element_ty),
