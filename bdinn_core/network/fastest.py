@@ -2,6 +2,7 @@
 
 import torch
 
+from ..jit import has_triton
 from .bdinn import BDINN
 from .pyramid import Pyramid
 
@@ -16,4 +17,9 @@ def fastest(model: BDINN, device: torch.device, half: bool) -> Pyramid:
         device: Where it runs.
         half: Whether its convolutions may run in half precision.
     """
+    if device.type == "cuda" and model.config.in_channels == 1 and has_triton(device):
+        from .cuda import CudaPyramid  # needs Triton, which not every platform has
+        from .graphs import GraphedPyramid
+
+        return GraphedPyramid(CudaPyramid(model, half), device)
     return model

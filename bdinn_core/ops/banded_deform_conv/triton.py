@@ -65,7 +65,7 @@ def convolve(
         input: (N, H, W, Cin), contiguous.
         grid: sin, cos, stretch and rescale, float32 (N, 4, Hout, Wout), contiguous.
         matrix: `weight_matrix` of the weight, in the input's dtype, contiguous.
-        bias: (Cout,) or `None`.
+        bias: (Cout,), contiguous, or `None`.
         geometry: The regular grid.
 
     Returns:
@@ -103,6 +103,7 @@ class _SampleAndMultiply(torch.autograd.Function):
         ctx.save_for_backward(channels_last, grid, weight)
         ctx.geometry = geometry
         matrix = weight_matrix(weight).contiguous()
+        bias = None if bias is None else bias.contiguous()
         return convolve(channels_last, grid, matrix, bias, geometry).permute(0, 3, 1, 2)
 
     @staticmethod
