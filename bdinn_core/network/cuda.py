@@ -38,17 +38,22 @@ class CudaPyramid(Pyramid):
     def __init__(self, model: BDINN, half: bool) -> None:
         self.config = model.config
         dtype = torch.float16 if half else torch.float32
-        self.levels = [_Level(s, e, dtype) for s, e in zip(model.steps, model.edits, strict=True)]
-        self.top = _Top(model.top, dtype)
+        finer = 0, *self.config.widths[:-1]
+        self.levels = [
+            _Level(step, edit, below, dtype)
+            for step, edit, below in zip(model.steps, model.edits, finer, strict=True)
+        ]
+        assert isinstance(model.top, TopEdit)  # for the type checker: to it, any `Top` would do
+        self.top = _Top(model.top, self.config.widths[-1], dtype)
 
 
 class _Level:
     """One scale, as `pyramid.Level`; descriptions and features are in the convolutions' precision."""
 
-    def __init__(self, step: LiftingStep, edit: LatentEdit, dtype: torch.dtype) -> None:
+    def __init__(self, step: LiftingStep, edit: LatentEdit, finer: int, dtype: torch.dtype) -> None:
         self._dtype = dtype
         self._predict = step.predict.weight.detach().float().contiguous()
-        self._describe = _Convolution(edit.describe, dtype, turned=edit.describe.in_channels - 6)
+        self._describe = _Convolution(edit.describe, dtype, turned=finer)
         self._context = edit.context.weight.detach().flatten(1).to(dtype), _bias(edit.context).to(dtype)
         self._first = _Convolution(edit.first, dtype)
         self._hidden = [_layer(layer, dtype) for layer in edit.hidden]
@@ -98,9 +103,9 @@ class _Level:
 class _Top:
     """The edit of the coarsest averages, as `pyramid.Top`."""
 
-    def __init__(self, edit: TopEdit, dtype: torch.dtype) -> None:
+    def __init__(self, edit: TopEdit, width: int, dtype: torch.dtype) -> None:
         self._dtype = dtype
-        self._first = _Convolution(edit.first, dtype, turned=edit.first.out_channels)
+        self._first = _Convolution(edit.first, dtype, turned=width)
         self._hidden = [_layer(edit.hidden, dtype)]
         self._last = _Convolution(edit.last, dtype)
 
@@ -127,8 +132,9 @@ class _Convolution:
     Its channels are filled up with zeros to multiples of 8, as tensor cores want them.
     """
 
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, turned: int = 0) -> None:
+    def __init__(self, conv: nn.Module, dtype: torch.dtype, turned: int = 0) -> None:
         """`turned`: how many of the inputs that are last in the model come first here."""
+        assert isinstance(conv, nn.Conv2d)  # for the type checker: all but the hidden ones are, always
         weight = conv.weight.detach().roll(turned, 1)
         missing_out, missing_in = -weight.shape[0] % 8, -weight.shape[1] % 8
         filled = F.pad(weight, (0, 0, 0, 0, 0, missing_in, 0, missing_out)).to(dtype)
@@ -166,10 +172,7 @@ class _Banded:
 
 
 def _layer(layer: nn.Module, dtype: torch.dtype) -> _Convolution | _Banded:
-    if isinstance(layer, BandedDeformConv2d):
-        return _Banded(layer, dtype)
-    assert isinstance(layer, nn.Conv2d)  # for the type checker: there are no others
-    return _Convolution(layer, dtype)
+    return _Banded(layer, dtype) if isinstance(layer, BandedDeformConv2d) else _Convolution(layer, dtype)
 
 
 def _through(layers: Sequence[_Convolution | _Banded], features: torch.Tensor) -> torch.Tensor:

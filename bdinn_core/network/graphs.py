@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
+from typing import Any
 
 import torch
 
@@ -96,7 +97,7 @@ class _Recording:
     """The kernels of one call, with the memory that they read and write."""
 
     def __init__(
-        self, run: Run, inputs: tuple[torch.Tensor, ...], pool: tuple[int, int], side: torch.cuda.Stream
+        self, run: Run, inputs: tuple[torch.Tensor, ...], pool: Any, side: torch.cuda.Stream
     ) -> None:
         self._inputs = [x.clone(memory_format=torch.contiguous_format) for x in inputs]
         self._graph = torch.cuda.CUDAGraph()

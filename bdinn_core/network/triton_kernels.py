@@ -1,3 +1,4 @@
+# type: ignore - Triton's language: it looks like Python, but its types are others
 """The kernels of `cuda.py`: all that the network does between its convolutions.
 
 Pictures are float32 (height, width); features are (height, width, channels), in float32 or half precision,
@@ -7,13 +8,18 @@ channels are read at a time. Programs: blocks of pixels, pictures. Everything in
 kernel is compiled.
 """
 
+from typing import Any
+
 import triton
 import triton.language as tl
 
 __all__ = ["activate", "activate_grid", "average", "describe_input", "edit_input", "edit_top", "merge"]
 
+jit: Any = triton.jit
+"""Of any type, for callers: launching takes a grid, and plain numbers for what is in capitals."""
 
-@triton.jit
+
+@jit
 def _pixels(height, width, BLOCK: tl.constexpr, MARGIN: tl.constexpr):
     """A program's pixels, counted with the margin; which there are; and their rows and columns within."""
     wide = width + 2 * MARGIN
@@ -22,12 +28,12 @@ def _pixels(height, width, BLOCK: tl.constexpr, MARGIN: tl.constexpr):
     return pixel, pixel < (height + 2 * MARGIN) * wide, row, _clamp(pixel % wide - MARGIN, width)
 
 
-@triton.jit
+@jit
 def _clamp(place, size):
     return tl.minimum(tl.maximum(place, 0), size - 1)
 
 
-@triton.jit
+@jit
 def _asinh(x):
     """The logarithm alone is right to 1e-7 too, but for tiny numbers rounds to another than them."""
     size = tl.abs(x)
@@ -35,17 +41,17 @@ def _asinh(x):
     return tl.where(size < 1e-3, x, tl.where(x < 0, -far, far))
 
 
-@triton.jit
+@jit
 def _tanh(x):
     return 1 - 2 / (tl.exp(2 * x) + 1)
 
 
-@triton.jit
+@jit
 def _gelu(x):
     return 0.5 * x * (1 + tl.erf(x * 0.7071067811865476))
 
 
-@triton.jit
+@jit
 def _steps(low_ptr, row, column, height, width):
     """The averages of pixels, and the steps to their right and lower neighbours, as `subnet.differences`."""
     here = tl.load(low_ptr + row * width + column)
@@ -54,7 +60,7 @@ def _steps(low_ptr, row, column, height, width):
     return here, right - here, lower - here
 
 
-@triton.jit
+@jit
 def _difference_features(low_ptr, row, column, height, width):
     """`subnet.difference_features`, one value a pixel each."""
     total = tl.zeros_like(row).to(tl.float32)
@@ -66,7 +72,7 @@ def _difference_features(low_ptr, row, column, height, width):
     return _asinh(-total / 25), _asinh(right), _asinh(lower)
 
 
-@triton.jit
+@jit
 def _predicted(low_ptr, predict_ptr, row, column, height, width):
     """The three details that the averages predict: the filter (3, 2, 3, 3) of a `LiftingStep`."""
     p = tl.zeros_like(row).to(tl.float32)
@@ -84,13 +90,13 @@ def _predicted(low_ptr, predict_ptr, row, column, height, width):
     return p, q, r
 
 
-@triton.jit
+@jit
 def _amount(total, count):
     """`subnet.amount_around`, of the sum of `count` magnitudes."""
     return _asinh(total / count)
 
 
-@triton.jit
+@jit
 def _block_of(x_ptr, row, column, width):
     """The four pixels that a pixel of half the size stands for, of a picture twice as wide."""
     upper = x_ptr + (2 * row).to(tl.int64) * (2 * width) + 2 * column
@@ -98,7 +104,7 @@ def _block_of(x_ptr, row, column, width):
     return tl.load(upper), tl.load(upper + 1), tl.load(lower), tl.load(lower + 1)
 
 
-@triton.jit
+@jit
 def average(x_ptr, low_ptr, height, width, BLOCK: tl.constexpr):
     """Averages of 2x2 blocks: low (height, width) of x (2 * height, 2 * width)."""
     picture = tl.program_id(1).to(tl.int64) * height * width
@@ -107,7 +113,7 @@ def average(x_ptr, low_ptr, height, width, BLOCK: tl.constexpr):
     tl.store(low_ptr + picture + pixel, (a + b + d + e) / 4, mask=inside)
 
 
-@triton.jit
+@jit
 def describe_input(
     x_ptr,
     low_ptr,
@@ -166,7 +172,7 @@ def describe_input(
     )
 
 
-@triton.jit
+@jit
 def edit_input(
     low_ptr,
     description_ptr,
@@ -201,7 +207,7 @@ def edit_input(
     )
 
 
-@triton.jit
+@jit
 def activate(
     conv_ptr,
     bias_ptr,
@@ -270,7 +276,7 @@ def activate(
     )
 
 
-@triton.jit
+@jit
 def activate_grid(
     conv_ptr, bias_ptr, grid_ptr, height, width, least, most, CONV: tl.constexpr, BLOCK: tl.constexpr
 ):
@@ -292,7 +298,7 @@ def activate_grid(
     tl.store(grid_ptr + 3 * height * width + pixel, 1 + tl.maximum(rescale, 0.0), mask=inside)
 
 
-@triton.jit
+@jit
 def merge(
     low_ptr,
     high_ptr,
@@ -337,7 +343,7 @@ def merge(
     tl.store(lower + 1, low - p - q + r, mask=inside)
 
 
-@triton.jit
+@jit
 def _edited(high_ptr, edit_ptr, bias_ptr, amount):
     """`LatentEdit`'s edit of one kind of details: the shift is three channels behind its gate."""
     gate = tl.load(edit_ptr).to(tl.float32) + tl.load(bias_ptr)
@@ -345,10 +351,8 @@ def _edited(high_ptr, edit_ptr, bias_ptr, amount):
     return tl.load(high_ptr) * (1 + _tanh(gate)) + shift * amount
 
 
-@triton.jit
-def edit_top(
-    low_ptr, conv_ptr, bias_ptr, out_ptr, height, width, CONV: tl.constexpr, BLOCK: tl.constexpr
-):
+@jit
+def edit_top(low_ptr, conv_ptr, bias_ptr, out_ptr, height, width, CONV: tl.constexpr, BLOCK: tl.constexpr):
     """The coarsest averages, shifted by the first channel of (height, width, CONV)."""
     picture = tl.program_id(1).to(tl.int64)
     low_ptr += picture * height * width

@@ -22,7 +22,10 @@ __all__ = ["banded_deform_conv2d", "convolve", "weight_matrix"]
 
 POINTS = 64
 """Output pixels a program."""
-WARPS = 4
+LAUNCH = {"num_warps": 4, "num_stages": 1}
+"""One stage, as what is read is computed with before it's multiplied: there is nothing to copy ahead."""
+WIDE_LAUNCH = {"num_warps": 8, "num_stages": 1}
+"""For samples and their gradients at once, which don't fit into the registers of fewer threads."""
 SPLITS = 64
 """Most parts that the pixels are divided into for the gradient of the weight."""
 
@@ -82,8 +85,7 @@ def convolve(
             **_constants(geometry, matrix),
             BLOCK_OUT=block_out,
             BIASED=bias is not None,
-            num_warps=WARPS,
-            num_stages=1,
+            **LAUNCH,
         )
     return output
 
@@ -111,15 +113,15 @@ class _SampleAndMultiply(torch.autograd.Function):
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         input, grid, weight = ctx.saved_tensors
         grad = grad_output.permute(0, 2, 3, 1).contiguous()  # (N, Hout, Wout, Cout)
-        by_sample, by_weight, by_bias = (any(ctx.needs_input_grad[i] for i in w) for w in ((0, 1), (2,), (3,)))
+        for_input, for_grid, for_weight, for_bias, _ = ctx.needs_input_grad
         grad_input = grad_grid = grad_weight = grad_bias = None
         with torch.cuda.device_of(input):
-            if by_sample:
+            if for_input or for_grid:
                 grad_input, grad_grid = _sample_gradients(input, grid, weight, grad, ctx.geometry)
                 grad_input = grad_input.permute(0, 3, 1, 2).to(input.dtype)
-            if by_weight:
+            if for_weight:
                 grad_weight = _weight_gradient(input, grid, weight, grad, ctx.geometry)
-        if by_bias:
+        if for_bias:
             grad_bias = grad.sum((0, 1, 2), dtype=torch.float32).to(grad.dtype)
         return grad_input, grad_grid, grad_weight, grad_bias, None
 
@@ -137,8 +139,7 @@ def _sample_gradients(
         *(input.shape[1], input.shape[2], rows, columns),
         **_constants(geometry, matrix),
         BLOCK_OUT=_block(grad.shape[3], 64),
-        num_warps=8,  # samples and their gradients at once: in fewer threads' registers they'd not fit
-        num_stages=1,
+        **WIDE_LAUNCH,
     )
     return grad_input, grad_grid
 
@@ -146,7 +147,7 @@ def _sample_gradients(
 def _weight_gradient(
     input: torch.Tensor, grid: torch.Tensor, weight: torch.Tensor, grad: torch.Tensor, geometry: Geometry
 ) -> torch.Tensor:
-    """Gradient of the weight: partial sums of parts of the pixels, added up in an order that is always the same."""
+    """Gradient of the weight: sums over parts of the pixels, added up in an order that is always the same."""
     n, _, rows, columns = grid.shape
     matrix = weight_matrix(weight)
     taps, channels, channels_out = matrix.shape
@@ -161,8 +162,7 @@ def _weight_gradient(
         *(n, input.shape[1], input.shape[2], rows, columns, triton.cdiv(pixel_blocks, splits)),
         **constants,
         BLOCK_OUT=block_out,
-        num_warps=WARPS,
-        num_stages=1,
+        **LAUNCH,
     )
     kh, kw = geometry.kernel
     return partial.sum(0).view(kh, kw, channels, channels_out).permute(3, 2, 0, 1).to(weight.dtype)

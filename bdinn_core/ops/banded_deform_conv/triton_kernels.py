@@ -1,3 +1,4 @@
+# type: ignore - Triton's language: it looks like Python, but its types are others
 """The kernels of `triton.py`: forward, and backward to the samples and to the weight.
 
 Everything in capitals is known when a kernel is compiled. A picture is (height, width, CHANNELS), its
@@ -5,13 +6,18 @@ grid (4, rows * columns), its output (rows * columns, CHANNELS_OUT), the weight 
 CHANNELS_OUT).
 """
 
+from typing import Any
+
 import triton
 import triton.language as tl
 
 __all__ = ["backward_samples", "backward_weight", "forward"]
 
+jit: Any = triton.jit
+"""Of any type, for callers: launching takes a grid, and plain numbers for what is in capitals."""
 
-@triton.jit
+
+@jit
 def _grid_at(grid_ptr, point, inside, points):
     """sin, cos, stretch and rescale of output pixels."""
     sin = tl.load(grid_ptr + point, mask=inside, other=0.0)
@@ -21,7 +27,7 @@ def _grid_at(grid_ptr, point, inside, points):
     return sin, cos, stretch, rescale
 
 
-@triton.jit
+@jit
 def _base_point(
     tap,
     KERNEL_Y: tl.constexpr,
@@ -35,7 +41,7 @@ def _base_point(
     return dy, dx
 
 
-@triton.jit
+@jit
 def _whole_and_fraction(offset, first):
     """Pixel before a position and the way to the next; what's far outside any picture stays there."""
     whole = tl.floor(offset)
@@ -43,7 +49,7 @@ def _whole_and_fraction(offset, first):
     return first + bounded.to(tl.int32), offset - whole
 
 
-@triton.jit
+@jit
 def _corner(row, column, inside, channel, height, width, CHANNELS: tl.constexpr):
     """Offsets of pixels' channels in a picture, (points, channels), and whether they are in it."""
     there = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -51,7 +57,7 @@ def _corner(row, column, inside, channel, height, width, CHANNELS: tl.constexpr)
     return offset[:, None] + channel[None, :], there[:, None] & (channel < CHANNELS)[None, :]
 
 
-@triton.jit
+@jit
 def _corners(row, column, inside, channel, height, width, CHANNELS: tl.constexpr):
     """Of the four pixels about positions, `_corner`'s offsets, then its masks, line by line."""
     o00, m00 = _corner(row, column, inside, channel, height, width, CHANNELS)
@@ -61,7 +67,7 @@ def _corners(row, column, inside, channel, height, width, CHANNELS: tl.constexpr
     return o00, o01, o10, o11, m00, m01, m10, m11
 
 
-@triton.jit
+@jit
 def _values(picture_ptr, o00, o01, o10, o11, m00, m01, m10, m11):
     """What is at `_corners`, float32, zero outside."""
     v00 = tl.load(picture_ptr + o00, mask=m00, other=0.0)
@@ -71,7 +77,7 @@ def _values(picture_ptr, o00, o01, o10, o11, m00, m01, m10, m11):
     return v00.to(tl.float32), v01.to(tl.float32), v10.to(tl.float32), v11.to(tl.float32)
 
 
-@triton.jit
+@jit
 def _between(v00, v01, v10, v11, down, right):
     """Bilinear values."""
     top = v00 * (1 - right) + v01 * right
@@ -79,7 +85,7 @@ def _between(v00, v01, v10, v11, down, right):
     return top * (1 - down) + bottom * down
 
 
-@triton.jit
+@jit
 def forward(
     input_ptr,
     grid_ptr,
@@ -147,7 +153,7 @@ def forward(
     )
 
 
-@triton.jit
+@jit
 def backward_samples(
     input_ptr,
     grid_ptr,
@@ -239,7 +245,7 @@ def backward_samples(
     tl.store(grad_grid_ptr + 3 * points + point, d_rescale, mask=inside)
 
 
-@triton.jit
+@jit
 def backward_weight(
     input_ptr,
     grid_ptr,
