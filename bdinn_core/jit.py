@@ -40,16 +40,17 @@ def has_triton(device: torch.device) -> bool:
     """
     if importlib.util.find_spec("triton") is None:
         return False
-    import triton
+    from triton import knobs
+    from triton.runtime import driver
 
-    if triton.knobs.runtime.interpret:
+    if knobs.runtime.interpret:
         return True
     if device.type != "cuda" or torch.version.cuda is None:
         return False
     if torch.cuda.get_device_capability(device) < (8, 0):
         return False
     try:
-        triton.runtime.driver.active.get_current_target()
+        driver.active.get_current_target()
     except Exception as error:  # whatever a compiler may fail of
         warnings.warn(
             f"Triton doesn't work here, so the GPU runs slower: {error}", RuntimeWarning, stacklevel=2
