@@ -250,3 +250,15 @@ def test_benchmark_without_a_gpu_says_so():
         1,
         "Error: no GPU here; --interpret runs the checks without one\n",
     )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(INTERPRETED or not find_spec("triton"), reason="needs Triton's compiler")
+@pytest.mark.parametrize("capability", [80, 86, 90])
+def test_kernels_compile_for_gpus_that_are_not_here(capability):
+    script = Path(__file__).parent / "compile_triton.py"
+    result = subprocess.run(
+        [sys.executable, str(script), str(capability)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "merge" in result.stdout and "backward_weight" in result.stdout
