@@ -20,15 +20,14 @@ from typing import Any, NoReturn
 import click
 
 from .console import Console
+from .environment import FOR_TORCH
 from .errors import BdinnError, OptionError, unexpected
 from .options import DITHERS, DebandOptions
 from .video import VideoJob, run_job
 
 __all__ = ["main"]
 
-# Torch's threads wait for each other by spinning, unless told so before it's imported; beside a
-# decoder and an encoder that costs most of the machine (8.6 s a 1080p plane against 1.8 s, 2 cores).
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.update({**FOR_TORCH, **os.environ})
 
 EXIT_INPUT, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 130, 128
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from .checkpoint import load_model
 from .errors import FormatError, OptionError
 from .grain import gaussian_grain
-from .network import Coarse, Pyramid, fastest
-from .ops.banded_deform_conv.cpu import start_workers
+from .network import Coarse, Pyramid, fastest, has_half_precision
 from .options import TILE_GRID, DebandOptions, PerPlane, check_mask
+from .parallel import start_workers
 from .planes import Frame, FrameFormat
 from .quantize import change_depth, quantize
 from .tiling import TilePlan, plan_tiles
@@ -47,11 +47,12 @@ class Debander:
             raise OptionError(f"options must be a DebandOptions, not {type(options).__name__}")
         self.options = options or DebandOptions()
         self.device = _find_device(self.options.device)
-        if self.options.fp16 and self.device.type == "cpu":
-            raise OptionError(f"fp16 {self.options.fp16} needs a GPU, and the device is a CPU: leave it out")
+        able = has_half_precision(self.device)
+        if self.options.fp16 and not able:
+            raise OptionError("fp16 True needs a GPU or a CPU that computes bfloat16: leave it out")
         if self.device.type == "cpu":
             start_workers()
-        self._half = self.device.type == "cuda" if self.options.fp16 is None else self.options.fp16
+        self._half = able if self.options.fp16 is None else self.options.fp16
         self._network = _shared_network(str(self.options.model), self.device, self._half)
         config = self._network.config
         if 2**config.levels > TILE_GRID:
@@ -229,7 +230,8 @@ class Debander:
 
     def _precision(self) -> torch.autocast:
         """Half precision inside convolutions alone: the lifting needs float32 to stay lossless."""
-        return torch.autocast(self.device.type, torch.float16, enabled=self._half)
+        cuda = self.device.type == "cuda"
+        return torch.autocast(self.device.type, torch.float16, enabled=self._half and cuda)
 
     def _tile_plan(self, height: int, width: int) -> TilePlan:
         overlap = AUTO_OVERLAP if self.options.overlap is None else self.options.overlap

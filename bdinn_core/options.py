@@ -113,7 +113,8 @@ class DebandOptions:
     device: str = "auto"
     """`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`."""
     fp16: bool | None = None
-    """Half precision in the network; `None` is automatic: on a GPU yes, on a CPU no."""
+    """Half precision in the network: float16 on a GPU, bfloat16 on a CPU that computes in it. `None` is
+    automatic: wherever it's faster."""
     tile_size: int | None = None
     """Largest side of the tiles that large planes are cut into, in pixels: a multiple of 64, >= 768.
     `None` is automatic: planes of more than 4 megapixels, into tiles of at most 1536."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-# Torch's threads wait for each other by spinning, unless told so before it's imported; beside other
-# filters and an encoder that costs most of the machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from bdinn_core.environment import FOR_TORCH
+
+os.environ.update({**FOR_TORCH, **os.environ})
 
 import torch
 import vapoursynth as vs
@@ -67,7 +67,8 @@ def deband(
         dither: `blue_noise`, `error_diffusion` or `none`.
         model: `fast`, `quality`, or the path of a .safetensors file.
         device_id: Index of the CUDA device, or -1 for the CPU; `None` is a GPU if there is one.
-        fp16: Half precision in the network; `None` is automatic: on a GPU yes, on a CPU no.
+        fp16: Half precision in the network: float16 on a GPU, bfloat16 on a CPU that computes in it;
+            `None` is automatic: wherever it's faster.
         tile_size: Largest side of the tiles that large planes are cut into, a multiple of 64, >= 768.
         overlap: Pixels that neighbouring tiles share, a multiple of 64, at most half of `tile_size`.
         batch: Frames a network call, 1..256; `None` is automatic: 1 on a CPU, 4 on a GPU. One frame

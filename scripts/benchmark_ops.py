@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import click
 
-# As bdinn-video does, before torch is imported: a candidate's threads would else go on spinning while
-# the next one is timed.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from bdinn_core.environment import FOR_TORCH
+
+os.environ.update({**FOR_TORCH, **os.environ})
 
 import torch
 from torch.nn import functional as F

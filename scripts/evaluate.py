@@ -12,7 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported
+from bdinn_core.environment import FOR_TORCH
+
+os.environ.update({**FOR_TORCH, **os.environ})
 
 import click
 import numpy as np

@@ -8,8 +8,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bdinn_core import BandedDeformConv2d, FormatError, ModelError, OptionError, banded_deform_conv2d
-from bdinn_core.ops.banded_deform_conv import cpu
+from bdinn_core import (
+    BandedDeformConv2d,
+    FormatError,
+    ModelError,
+    OptionError,
+    banded_deform_conv2d,
+    parallel,
+)
 from bdinn_core.ops.banded_deform_conv.geometry import Geometry
 
 REFERENCE_NAMES = {"isReScale": "rescale", "min_sscale": "min_stretch", "max_sscale": "max_stretch"}
@@ -358,8 +364,8 @@ def test_products_of_worker_threads_stay_single_threaded():
         return torch.get_num_threads()
 
     before = torch.get_num_threads()
-    cpu.start_workers()
-    workers = cpu._workers(os.getpid())
+    parallel.start_workers()
+    workers = parallel._workers(os.getpid())
     # More would share one product, and differ in the last bit from one time to the next.
     assert {future.result() for future in [workers.submit(count) for _ in range(8)]} == {1}
     assert torch.get_num_threads() == before

@@ -308,9 +308,15 @@ def test_bad_images_and_options_are_named(array, options, words):
         deband(array, **options)
 
 
-def test_half_precision_on_a_cpu_is_refused():
-    with pytest.raises(OptionError, match="fp16"):
-        Debander(DebandOptions(fp16=True, device="cpu"))
+@pytest.mark.parametrize("able", [False, True])
+def test_half_precision_on_a_cpu_is_bfloat16_where_it_has_it(ramp, monkeypatch, able):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able}, raising=False)
+    exact, given = (deband(ramp, output_dtype=np.float32, device="cpu", fp16=fp16) for fp16 in (False, None))
+    assert np.array_equal(given, exact) == (not able)
+    assert np.abs(given - exact).max() <= 0.05
+    if not able:
+        with pytest.raises(OptionError, match="fp16 True needs"):
+            Debander(DebandOptions(fp16=True, device="cpu"))
 
 
 def test_a_model_is_loaded_once_and_released_with_its_last_user():

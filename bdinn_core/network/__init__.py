@@ -2,7 +2,7 @@
 
 from .bdinn import BDINN, Latents
 from .config import CONFIGS, BDINNConfig
-from .fastest import fastest
+from .fastest import fastest, has_half_precision
 from .pyramid import Coarse, Pyramid
 
-__all__ = ["BDINN", "CONFIGS", "BDINNConfig", "Coarse", "Latents", "Pyramid", "fastest"]
+__all__ = ["BDINN", "CONFIGS", "BDINNConfig", "Coarse", "Latents", "Pyramid", "fastest", "has_half_precision"]

@@ -4,9 +4,18 @@ import torch
 
 from ..jit import has_triton
 from .bdinn import BDINN
+from .cpu import CpuPyramid
 from .pyramid import Pyramid
 
-__all__ = ["fastest"]
+__all__ = ["fastest", "has_half_precision"]
+
+
+def has_half_precision(device: torch.device) -> bool:
+    """Whether a device computes in half precision: a GPU in float16, some CPUs in bfloat16."""
+    if device.type == "cuda":
+        return True
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 has none and can't tell
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def fastest(model: BDINN, device: torch.device, half: bool) -> Pyramid:
@@ -17,6 +26,8 @@ def fastest(model: BDINN, device: torch.device, half: bool) -> Pyramid:
         device: Where it runs.
         half: Whether its convolutions may run in half precision.
     """
+    if device.type == "cpu" and model.config.in_channels == 1:
+        return CpuPyramid(model, torch.bfloat16 if half else torch.float32)
     if device.type == "cuda" and model.config.in_channels == 1 and has_triton(device):
         from .cuda import CudaPyramid  # needs Triton, which not every platform has
         from .graphs import GraphedPyramid

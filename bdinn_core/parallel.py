@@ -1,0 +1,99 @@
+"""Work shared among threads, each with torch's operators single-threaded.
+
+A plane's lines are cut into strips that don't depend on the number of threads, and every strip is one
+thread's own: results are then the same whatever the number of threads, a strip's data stay in its core's
+cache from one operator to the next, and no operator waits for the threads of another. Tried instead:
+numba's parallel loops may not be entered by two threads at once (two video streams would), and numba's
+workers alternating with torch's own make the two pools wait for each other.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from math import prod
+from threading import Barrier, Lock, local
+
+import torch
+
+__all__ = ["in_parallel", "scratch", "start_workers", "strips"]
+
+
+def strips(count: int, size: int) -> list[slice]:
+    """0..count - 1 cut into slices of `size`, the last one shorter."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def in_parallel[T, R](work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Results of `work` on every item, in order, by as many threads as torch may use.
+
+    `work` mustn't call this itself. Inference mode is taken over from the calling thread.
+    """
+    items = list(items)
+    with _pool_lock:
+        threads = min(torch.get_num_threads(), len(items))
+        workers = _workers(os.getpid()) if threads else None
+    if workers is None:
+        return []
+    inference = torch.is_inference_mode_enabled()  # a property of threads; tensors of one can't mix
+    results: list[R] = [None] * len(items)  # pyright: ignore[reportAssignmentType] - all are replaced
+    todo = iter(range(len(items)))  # shared: whoever is ready takes the next item
+
+    def take(_: int) -> None:
+        with torch.inference_mode(inference), torch.set_grad_enabled(False):
+            for i in todo:
+                results[i] = work(items[i])
+
+    list(workers.map(take, range(threads)))
+    return results
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Uninitialised memory of this thread, for as long as nobody here asks for that name again.
+
+    Fresh memory for every strip would cost more than what is done in it: the system hands it out page by
+    page, zeroed.
+    """
+    size = prod(shape)
+    key = f"{name} {dtype}"
+    buffer: torch.Tensor | None = getattr(_memory, key, None)
+    if buffer is None or buffer.numel() < size:
+        with torch.inference_mode(False):  # or only a thread in that mode could write to it
+            buffer = torch.empty(size, dtype=dtype)
+        setattr(_memory, key, buffer)
+    return buffer[:size].view(shape)
+
+
+_memory = local()
+
+
+def start_workers() -> None:
+    """Starts the worker threads now.
+
+    A thread whose first use of torch falls into their start keeps one thread for its convolutions,
+    which then round a little differently. So whoever works from several threads starts these first.
+    """
+    with _pool_lock:
+        _workers(os.getpid())
+
+
+_pool_lock = Lock()
+"""While the pool starts, new threads would take over its setting of one thread."""
+
+
+@cache
+def _workers(process_id: int) -> ThreadPoolExecutor:
+    """One thread a core, whose own operators stay single-threaded; made anew after a fork."""
+    count = os.cpu_count() or 1
+    everyone = Barrier(count)
+
+    def start(_: int) -> None:
+        torch.set_num_threads(1)  # of this thread, but also the default of threads to come
+        torch.get_num_threads()  # or the thread would take over the default at its first product
+        everyone.wait()  # so that each thread starts once
+
+    threads = torch.get_num_threads()
+    workers = ThreadPoolExecutor(count, thread_name_prefix="bdinn")
+    list(workers.map(start, range(count)))
+    torch.set_num_threads(threads)  # the default again
+    return workers
