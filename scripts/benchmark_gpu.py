@@ -52,8 +52,9 @@ def picture(height: int, width: int) -> np.ndarray:
 
 
 def frame_of(height: int, width: int, shift: int) -> Frame:
-    """A 4:2:0 frame of 8 bits; each shift gives another."""
-    planes = [picture(h, w) + np.uint8(shift) for h, w in ((height, width), *[(height // 2, width // 2)] * 2)]
+    """A 4:2:0 frame of 8 bits, all of whose planes differ; each shift gives another."""
+    sizes = (height, width), (height // 2, width // 2), (height // 2, width // 2)
+    planes = [picture(h, w) + np.uint8(shift + 40 * p) for p, (h, w) in enumerate(sizes)]
     return Frame(tuple(planes), FrameFormat(family="yuv", subsampling=(1, 1)))
 
 
