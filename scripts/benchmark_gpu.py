@@ -11,7 +11,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -118,34 +118,31 @@ def small_model() -> BDINN:
     return model.requires_grad_(False)
 
 
-def checks(device: torch.device, interpret: bool) -> list[tuple[str, float, float]]:
+def checks(device: torch.device, interpret: bool) -> Iterator[tuple[str, float, float]]:
     """Every check as its name, the largest error and the limit."""
     from bdinn_core.network.cuda import CudaPyramid
 
     size, channels = ((6, 7), (16,)) if interpret else (SIZE, CHANNELS)
-    found = [
-        (f"BDC, C = {c}, {str(dtype)[6:]}", check_bdc(c, size, device, dtype), limit)
-        for c in channels
-        for dtype, limit in LIMITS.items()
-    ]
+    for c in channels:
+        for dtype, limit in LIMITS.items():
+            yield f"BDC, C = {c}, {str(dtype)[6:]}", check_bdc(c, size, device, dtype), limit
     shipped = () if interpret else ("fast", "quality")
     models = {name: load_model(name, device) for name in shipped} or {"small": small_model()}
     x = torch.from_numpy(picture(*((9, 14) if interpret else (1080, 1920)))).float().to(device)[None, None]
     for name, model in models.items():
-        found.append((f"{name}, float32", check_network(model, CudaPyramid(model, False), x), FP32_LIMIT))
-        found.append((f"{name}, float16", check_network(model, CudaPyramid(model, True), x), FP16_LIMIT))
+        yield f"{name}, float32", check_network(model, CudaPyramid(model, False), x), FP32_LIMIT
+        yield f"{name}, float16", check_network(model, CudaPyramid(model, True), x), FP16_LIMIT
         if not interpret:
             recorded = fastest(model, device, True)
-            found.append((f"{name}, recorded", check_network(model, recorded, x), FP16_LIMIT))
-            found.append((f"{name}, replayed", check_network(model, recorded, x + 20.25), FP16_LIMIT))
+            yield f"{name}, recorded", check_network(model, recorded, x), FP16_LIMIT
+            yield f"{name}, replayed", check_network(model, recorded, x.flip(3) + 20.25), FP16_LIMIT
     if not interpret:
         frame = frame_of(270, 480, 0)
         cpu, gpu = (
             Debander(DebandOptions(device=d, output_depth=16))(frame, 0).planes for d in ("cpu", "cuda")
         )
         error = max(np.abs(a.astype(float) - b).max() for a, b in zip(cpu, gpu, strict=True)) / 256
-        found.append(("engine, against the CPU", float(error), FP16_LIMIT))
-    return found
+        yield "engine, against the CPU", float(error), FP16_LIMIT
 
 
 def median_ms(candidates: dict[str, Call], rounds: int, calls: int, queued: bool) -> dict[str, float]:
@@ -260,8 +257,9 @@ def main(rounds: int, seconds: float, interpret: bool, path: Path | None) -> Non
     name = "Triton's interpreter" if interpret else torch.cuda.get_device_name()
     figures: dict[str, Any] = {"device": name, "torch": torch.__version__}
     click.echo(f"{name}, torch {torch.__version__}")
-    figures["checks"] = checks(device, interpret)
-    for what, error, limit in figures["checks"]:
+    figures["checks"] = []
+    for what, error, limit in checks(device, interpret):
+        figures["checks"].append((what, error, limit))
         click.echo(f"{what}: off by {error:.1e}, at most {limit:g}: {'ok' if error <= limit else 'RED'}")
     red = [what for what, error, limit in figures["checks"] if not error <= limit]
     if red:
