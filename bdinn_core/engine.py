@@ -20,7 +20,8 @@ from .planes import Frame, FrameFormat
 from .quantize import change_depth, quantize
 from .restorer import Restorer
 from .reuse import Changes, Part, Reuse, parts_of
-from .views import see, upload
+from .transfer import finish_downloads, upload
+from .views import see
 
 __all__ = ["Debander"]
 
@@ -101,7 +102,9 @@ class Debander:
     ) -> list[Frame]:
         """Deband consecutive frames, sharing network calls; equal to one `__call__` a frame."""
         restored = self._restored(frames, first_number, masks)
-        return [self._quantize(frame, planes) for frame, planes in zip(frames, restored, strict=True)]
+        results = [self._quantize(frame, planes) for frame, planes in zip(frames, restored, strict=True)]
+        finish_downloads(self.device)
+        return results
 
     def restore(
         self, frames: Sequence[Frame], first_number: int, masks: Sequence[np.ndarray | None] | None = None

@@ -1,12 +1,15 @@
-"""Compiling loops with numba."""
+"""Compiling while the program runs: loops with numba; and whether Triton can do so for a GPU."""
 
+import importlib.util
+import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numba
+import torch
 
-__all__ = ["fast_jit", "inlined_jit", "jit"]
+__all__ = ["fast_jit", "has_triton", "inlined_jit", "jit"]
 
 
 def jit(function: Callable[..., Any], *, fastmath: bool = False, inline: str = "never") -> Callable[..., Any]:
@@ -34,3 +37,35 @@ def jit(function: Callable[..., Any], *, fastmath: bool = False, inline: str = "
 
 fast_jit = partial(jit, fastmath=True)
 inlined_jit = partial(fast_jit, inline="always")
+
+
+@cache
+def has_triton(device: torch.device) -> bool:
+    """Whether kernels in Triton run on a device.
+
+    On NVIDIA's GPUs from compute capability 8.0 on, where the package is (it comes with PyTorch for Linux)
+    and finds the C compiler and the headers of Python that it needs. On a CPU only in Triton's
+    interpreter, for tests: with TRITON_INTERPRET=1 in the environment before Triton is imported.
+
+    Warns:
+        RuntimeWarning: the package and the GPU are there, but Triton doesn't work; says why.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return False
+    from triton import knobs
+    from triton.runtime import driver
+
+    if knobs.runtime.interpret:
+        return True
+    if device.type != "cuda" or torch.version.cuda is None:
+        return False
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    try:
+        driver.active.get_current_target()
+    except Exception as error:  # whatever a compiler may fail of
+        warnings.warn(
+            f"Triton doesn't work here, so the GPU runs slower: {error}", RuntimeWarning, stacklevel=2
+        )
+        return False
+    return True

@@ -9,6 +9,7 @@ import torch
 from .jit import jit
 from .options import Dither
 from .planes import FrameFormat
+from .transfer import download
 
 __all__ = ["change_depth", "quantize"]
 
@@ -39,10 +40,10 @@ def quantize(values: torch.Tensor, target: FrameFormat, dither: Dither, plane: i
         seed: As in `DebandOptions`.
 
     Returns:
-        (H, W) of `target.dtype`.
+        (H, W) of `target.dtype`; from a GPU as `download` leaves it.
     """
     if target.is_float:
-        return values.cpu().numpy().astype(target.dtype, copy=False)
+        return download(values, target.dtype)
     values = torch.nan_to_num(values).clamp_(0, target.peak)
     if dither == "error_diffusion":
         return _diffuse(values.cpu().numpy(), target.peak).astype(target.dtype)
@@ -52,7 +53,7 @@ def quantize(values: torch.Tensor, target: FrameFormat, dither: Dither, plane: i
         low = values.floor()
         above = values.sub_(low) > _thresholds(*values.shape, plane, seed, values.device)
         codes = low.add_(above)
-    return codes.to(torch.int32).cpu().numpy().astype(target.dtype)
+    return download(codes.to(torch.int32), target.dtype)
 
 
 @lru_cache(maxsize=8)

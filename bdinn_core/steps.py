@@ -26,9 +26,14 @@ ROWS_APART = 8
 
 def plane_step(frame: Frame, plane: int) -> float:
     """The distance between the levels of a frame's plane, in 8-bit steps; see `find_step`."""
-    form = frame.format
-    rows = sample_rows(frame.planes[plane]).astype(np.float32) * np.float32(form.steps_per_value(plane))
-    return find_step(rows, FLOAT_NOISE if form.is_float else 0.0)
+    form, rows = frame.format, sample_rows(frame.planes[plane])
+    if not form.is_float:
+        # The first thing `find_step` looks at, in whole numbers: most planes are done with it.
+        off = np.count_nonzero(rows & (2 ** (form.bit_depth - 7) - 1))
+        if (rows.size - off) / rows.size < NEARLY_ALL:
+            return 1.0
+    values = rows.astype(np.float32) * np.float32(form.steps_per_value(plane))
+    return find_step(values, FLOAT_NOISE if form.is_float else 0.0)
 
 
 def sample_rows(plane: np.ndarray) -> np.ndarray:

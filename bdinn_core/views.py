@@ -4,15 +4,15 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
 from .planes import Frame
 from .steps import plane_step
+from .transfer import upload
 from .ycbcr import find_ycbcr
 
-__all__ = ["Signal", "View", "see", "upload"]
+__all__ = ["Signal", "View", "see"]
 
 ROUNDING = 0.5
 """Largest error of rounding once, in steps. Twice makes more; allowing for it does more harm than good."""
@@ -41,11 +41,6 @@ class View(NamedTuple):
     """By index: of the frame's planes, or of Y, Cb and Cr."""
     to_rgb: torch.Tensor | None = None
     """(3, 3): takes changes of Y, Cb and Cr back to R, G and B; `None` if the signals are planes."""
-
-
-def upload(plane: np.ndarray, device: torch.device) -> torch.Tensor:
-    """float32 (H, W) of a plane's own values, on the device."""
-    return torch.from_numpy(plane.astype(np.float32)).to(device)
 
 
 def _filled(values: torch.Tensor) -> torch.Tensor:

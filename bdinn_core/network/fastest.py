@@ -2,6 +2,7 @@
 
 import torch
 
+from ..jit import has_triton
 from .bdinn import BDINN
 from .cpu import CpuPyramid
 from .pyramid import Pyramid
@@ -27,4 +28,9 @@ def fastest(model: BDINN, device: torch.device, half: bool) -> Pyramid:
     """
     if device.type == "cpu" and model.config.in_channels == 1:
         return CpuPyramid(model, torch.bfloat16 if half else torch.float32)
+    if device.type == "cuda" and model.config.in_channels == 1 and has_triton(device):
+        from .cuda import CudaPyramid  # needs Triton, which not every platform has
+        from .graphs import GraphedPyramid
+
+        return GraphedPyramid(CudaPyramid(model, half), device)
     return model

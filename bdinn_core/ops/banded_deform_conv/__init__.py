@@ -12,14 +12,17 @@ from typing import Literal
 import torch
 
 from ...errors import FormatError, OptionError
+from ...jit import has_triton
 from . import naive
 from .geometry import Geometry, pair
 
 __all__ = ["BACKENDS", "Backend", "banded_deform_conv2d"]
 
-Backend = Literal["auto", "naive", "torchvision", "cpu"]
-BACKENDS: tuple[Backend, ...] = ("naive", "torchvision", "cpu")
+Backend = Literal["auto", "naive", "torchvision", "cpu", "triton"]
+BACKENDS: tuple[Backend, ...] = ("naive", "torchvision", "cpu", "triton")
 """Every backend that can be asked for by name; `auto` picks one by device and dtype."""
+
+HALVES = (torch.float16, torch.bfloat16)
 
 
 def banded_deform_conv2d(
@@ -55,8 +58,10 @@ def banded_deform_conv2d(
         dilation: Distance between taps, >= 1.
         groups: Divides Cin and Cout; all groups share the grid.
         backend: `naive` (plain PyTorch, the ground truth), `torchvision`, `cpu` (numba and BLAS;
-            float32 and float64, first derivatives only) or `auto`: the fastest for the input's
-            device and type. Half precisions are computed in float32.
+            float32 and float64, first derivatives only), `triton` (NVIDIA's GPUs where Triton is; one
+            group, float32 and half precisions, first derivatives only) or `auto`: the fastest for the
+            input's device and type. Half precisions are computed in float32, by `triton` as products
+            of halves; positions are float32 always.
 
     Returns:
         (N, Cout, Hout, Wout), in the input's dtype.
@@ -72,12 +77,12 @@ def banded_deform_conv2d(
         dilation=pair("dilation", dilation, 1),
     )
     _check_shapes(input, rotation, stretch, rescale, weight, bias, geometry, groups)
-    if input.dtype in (torch.float16, torch.bfloat16):  # too few bits for positions in a picture
+    if backend == "auto":
+        backend = _pick_backend(input, groups)
+    if backend != "triton" and input.dtype in HALVES:  # too few bits for positions in a picture
         floats = [None if t is None else t.float() for t in (input, rotation, stretch, rescale, weight, bias)]
         run = partial(banded_deform_conv2d, *floats, stride=stride, padding=padding, dilation=dilation)
         return run(groups=groups, backend=backend).to(input.dtype)
-    if backend == "auto":
-        backend = _pick_backend(input)
     if backend == "naive":
         run = naive.banded_deform_conv2d
     elif backend == "torchvision":
@@ -88,17 +93,30 @@ def banded_deform_conv2d(
                 f"backend cpu takes float32 and float64 on a CPU, not {input.dtype} on {input.device}"
             )
         from .cpu import banded_deform_conv2d as run
+    elif backend == "triton":
+        if not _fits_triton(input, groups):
+            raise OptionError(
+                f"backend triton takes one group of float32 or half precision on a GPU that Triton runs on, "
+                f"not {groups} of {input.dtype} on {input.device}"
+            )
+        from .triton import banded_deform_conv2d as run
     else:
         raise OptionError(f"backend must be auto, {', '.join(BACKENDS)}, not {backend!r}")
     with torch.autocast(input.device.type, enabled=False):  # half precision would misplace the taps
         return run(input, rotation, stretch, rescale, weight, bias, geometry, groups)
 
 
-def _pick_backend(input: torch.Tensor) -> Backend:
+def _pick_backend(input: torch.Tensor, groups: int) -> Backend:
     """The only place that chooses: a kernel for another device is added here and in `BACKENDS`."""
-    if input.device.type == "cpu" and input.dtype in (torch.float32, torch.float64):
+    if input.device.type == "cpu" and input.dtype in (torch.float32, torch.float64, *HALVES):
         return "cpu"
-    return "torchvision" if input.device.type == "cuda" else "naive"
+    if input.device.type == "cuda":
+        return "triton" if _fits_triton(input, groups) else "torchvision"
+    return "naive"
+
+
+def _fits_triton(input: torch.Tensor, groups: int) -> bool:
+    return groups == 1 and input.dtype in (torch.float32, *HALVES) and has_triton(input.device)
 
 
 def _check_shapes(

@@ -1,0 +1,48 @@
+"""Planes between numpy and a device. Only codes cross the bus, in their own width, while the CPU goes on."""
+
+import numpy as np
+import torch
+
+__all__ = ["download", "finish_downloads", "upload"]
+
+WORDS = {
+    np.dtype(np.uint8): torch.uint8,
+    np.dtype(np.uint16): torch.int16,
+    np.dtype(np.float16): torch.float16,
+    np.dtype(np.float32): torch.float32,
+}
+"""What values travel as. int16 carries the bits of uint16, with which torch hardly computes."""
+
+
+def upload(plane: np.ndarray, device: torch.device) -> torch.Tensor:
+    """float32 (H, W) of a plane's own values, on the device."""
+    if device.type == "cpu" or plane.dtype not in WORDS:
+        return torch.from_numpy(plane.astype(np.float32)).to(device)
+    # Pinned memory, which the GPU reads by itself; torch keeps it until that's done, and uses it again.
+    words = torch.empty(plane.shape, dtype=WORDS[plane.dtype], pin_memory=True)
+    words.numpy().view(plane.dtype)[...] = plane
+    return _as_float(words.to(device, non_blocking=True), plane.dtype)
+
+
+def _as_float(words: torch.Tensor, dtype: np.dtype) -> torch.Tensor:
+    """float32 of what `words` carry."""
+    return words.int().bitwise_and(0xFFFF).float() if dtype == np.uint16 else words.float()
+
+
+def download(values: torch.Tensor, dtype: np.dtype) -> np.ndarray:
+    """Values (H, W) that `dtype` can hold, integers as int32, in an array of that type.
+
+    From a GPU the array is being filled when this returns: call `finish_downloads` before reading it.
+    """
+    if values.device.type == "cpu":
+        return values.numpy().astype(dtype, copy=False)
+    words = values.to(WORDS[dtype])  # int32 to int16 keeps the lower bits
+    held = torch.empty(words.shape, dtype=words.dtype, pin_memory=True)
+    held.copy_(words, non_blocking=True)
+    return held.numpy().view(dtype)
+
+
+def finish_downloads(device: torch.device) -> None:
+    """Wait until arrays downloaded on the current stream are filled."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
