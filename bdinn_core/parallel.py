@@ -16,7 +16,7 @@ from threading import Barrier, Lock, local
 
 import torch
 
-__all__ = ["in_parallel", "scratch", "start_workers", "strips"]
+__all__ = ["in_parallel", "on_workers", "scratch", "start_workers", "strips"]
 
 
 def strips(count: int, size: int) -> list[slice]:
@@ -24,27 +24,55 @@ def strips(count: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
+def on_workers[R](work: Callable[[], R]) -> R:
+    """The result of `work`, done by a worker thread, whom others help where it calls `in_parallel`.
+
+    As many as torch may use here. Handing over takes a twentieth of a millisecond, so whoever has many
+    small parts hands over the whole. Inference mode is taken over; gradients aren't recorded.
+    """
+    if _here.threads:
+        return work()
+    with _pool_lock:
+        threads, workers = torch.get_num_threads(), _workers(os.getpid())
+    inference = torch.is_inference_mode_enabled()  # a property of threads; tensors of one can't mix
+
+    def lead() -> R:
+        _here.threads = threads
+        try:
+            with torch.inference_mode(inference), torch.set_grad_enabled(False):
+                return work()
+        finally:
+            _here.threads = 0
+
+    return workers.submit(lead).result()
+
+
 def in_parallel[T, R](work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Results of `work` on every item, in order, by as many threads as torch may use.
 
-    `work` mustn't call this itself. Inference mode is taken over from the calling thread.
+    `work` mustn't call this itself. Modes are as of `on_workers`.
     """
+    if not _here.threads:
+        return on_workers(lambda: in_parallel(work, items))
     items = list(items)
-    with _pool_lock:
-        threads = min(torch.get_num_threads(), len(items))
-        workers = _workers(os.getpid()) if threads else None
-    if workers is None:
-        return []
-    inference = torch.is_inference_mode_enabled()  # a property of threads; tensors of one can't mix
     results: list[R] = [None] * len(items)  # pyright: ignore[reportAssignmentType] - all are replaced
     todo = iter(range(len(items)))  # shared: whoever is ready takes the next item
+    inference = torch.is_inference_mode_enabled()
 
-    def take(_: int) -> None:
+    def take() -> None:
         with torch.inference_mode(inference), torch.set_grad_enabled(False):
             for i in todo:
                 results[i] = work(items[i])
 
-    list(workers.map(take, range(threads)))
+    helpers = [_workers(os.getpid()).submit(take) for _ in range(min(_here.threads, len(items)) - 1)]
+    try:
+        take()
+    finally:
+        # Who hasn't begun isn't needed any more. Waiting for them could take forever: they wait for workers,
+        # all of whom may be waiting here.
+        running = [helper for helper in helpers if not helper.cancel()]
+        for helper in running:
+            helper.result()
     return results
 
 
@@ -56,15 +84,22 @@ def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tens
     """
     size = prod(shape)
     key = f"{name} {dtype}"
-    buffer: torch.Tensor | None = getattr(_memory, key, None)
+    buffer: torch.Tensor | None = getattr(_here, key, None)
     if buffer is None or buffer.numel() < size:
         with torch.inference_mode(False):  # or only a thread in that mode could write to it
             buffer = torch.empty(size, dtype=dtype)
-        setattr(_memory, key, buffer)
+        setattr(_here, key, buffer)
     return buffer[:size].view(shape)
 
 
-_memory = local()
+class _Thread(local):
+    """What belongs to a thread, beside its scratch memory."""
+
+    threads = 0
+    """How many may work on what this one leads; 0 if it's none of the workers, or helps another."""
+
+
+_here = _Thread()
 
 
 def start_workers() -> None:

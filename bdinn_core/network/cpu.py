@@ -7,6 +7,7 @@ everything between convolutions, and the picture itself, is float32.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -17,12 +18,12 @@ from torch.nn import functional as F
 from ..ops import BandedDeformConv2d
 from ..ops.banded_deform_conv.cpu import sample_lines
 from ..ops.banded_deform_conv.sampling import MARGIN, as_array
-from ..parallel import in_parallel, scratch, strips
+from ..parallel import in_parallel, on_workers, scratch, strips
 from . import cpu_kernels as kernels
 from .bdinn import BDINN
 from .blocks import LatentEdit, LiftingStep
 from .cpu_kernels import FRAME
-from .pyramid import Pyramid
+from .pyramid import Coarse, Pyramid
 
 __all__ = ["CpuPyramid"]
 
@@ -53,6 +54,25 @@ class CpuPyramid(Pyramid):
         pictures = zip(low.split(1), description.split(1), strict=True)
         edited = in_parallel(lambda picture: self._top(*picture), pictures)
         return torch.cat([low for low, _ in edited]), torch.cat([features for _, features in edited])
+
+    # A network has some thirty stages, the coarse ones of few pixels: handed over one by one, they would wait
+    # longer than work.
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """As `Pyramid.forward`."""
+        return on_workers(partial(super().forward, x))
+
+    def encode_fine(self, x: torch.Tensor) -> torch.Tensor:
+        """As `Pyramid.encode_fine`."""
+        return on_workers(partial(super().encode_fine, x))
+
+    def restore_coarse(self, encoded: torch.Tensor) -> Coarse:
+        """As `Pyramid.restore_coarse`."""
+        return on_workers(partial(super().restore_coarse, encoded))
+
+    def restore_fine(self, x: torch.Tensor, coarse: Coarse) -> torch.Tensor:
+        """As `Pyramid.restore_fine`."""
+        return on_workers(partial(super().restore_fine, x, coarse))
 
 
 class _Convolution(NamedTuple):

@@ -21,7 +21,7 @@ from .sampling import MARGIN, as_array, frame, sample, scatter
 
 __all__ = ["banded_deform_conv2d", "sample_lines"]
 
-BLOCK_BYTES = 2**21
+BLOCK_BYTES = 2**22
 """Samples a worker holds at once: more than that leave a core's share of cache, fewer cost more calls."""
 
 
@@ -65,8 +65,7 @@ class _SampleAndMultiply(torch.autograd.Function):
             samples = sample_lines(framed[i], grid[i, :, lines], geometry, lines.start)
             output[i, :, lines] = F.conv2d(samples, weight, stride=geometry.kernel, groups=groups)[0]
 
-        blocks = _blocks(framed, grid, geometry)
-        in_parallel(work, [(i, lines) for i in range(n) for lines in blocks])
+        in_parallel(work, [(i, lines) for i in range(n) for lines in _blocks(framed, grid, geometry)])
         return output
 
     @staticmethod
@@ -87,9 +86,10 @@ class _SampleAndMultiply(torch.autograd.Function):
         def work(i: int) -> torch.Tensor:  # whole pictures: lines of one write to the same pixels
             grad_weight = torch.zeros_like(weight)
             for lines in blocks:
+                samples = sample_lines(framed[i], grid[i, :, lines], geometry, lines.start)
                 grad_samples, grad_block, _ = torch.ops.aten.convolution_backward(
                     grad_output[i : i + 1, :, lines],
-                    sample_lines(framed[i], grid[i, :, lines], geometry, lines.start),
+                    samples,
                     weight,
                     None,
                     geometry.kernel,
@@ -101,19 +101,14 @@ class _SampleAndMultiply(torch.autograd.Function):
                     (True, True, False),
                 )
                 grad_weight += grad_block
-                gradients = grad_framed[i].numpy(), grad_grid[i, :, lines].numpy()
-                grad = (
-                    grad_samples.permute(0, 2, 3, 1)
-                    .contiguous()
-                    .view(_layout(framed[i], grid[i, :, lines], geometry))
-                )
                 scatter(
                     as_array(framed[i]),
                     grid[i, :, lines].numpy(),
                     *_taps(geometry, grid.dtype),
                     lines.start,
-                    grad.numpy(),
-                    *gradients,
+                    _as_block(grad_samples, geometry).numpy(),
+                    grad_framed[i].numpy(),
+                    grad_grid[i, :, lines].numpy(),
                 )
             return grad_weight
 
@@ -137,18 +132,18 @@ def sample_lines(
         (1, C, lines * kh, Wout * kw) in channels-last order; this thread's scratch memory, valid until
         the next call.
     """
-    shape = _layout(framed, grid, geometry)
-    samples = scratch("samples", shape, framed.dtype)
-    taps = _taps(geometry, grid.dtype)
-    sample(as_array(framed), grid.numpy(), *taps, first_line, as_array(samples))
-    lines, kh, width, kw, channels = shape
-    return samples.view(1, lines * kh, width * kw, channels).permute(0, 3, 1, 2)
-
-
-def _layout(framed: torch.Tensor, grid: torch.Tensor, geometry: Geometry) -> tuple[int, ...]:
-    """Shape of the samples of some lines: (lines, kh, Wout, kw, C)."""
     kh, kw = geometry.kernel
-    return grid.shape[1], kh, grid.shape[2], kw, framed.shape[2]
+    _, lines, width = grid.shape
+    samples = scratch("samples", (lines, kh, width, kw, framed.shape[2]), framed.dtype)
+    sample(as_array(framed), grid.numpy(), *_taps(geometry, grid.dtype), first_line, as_array(samples))
+    return samples.view(1, lines * kh, width * kw, framed.shape[2]).permute(0, 3, 1, 2)
+
+
+def _as_block(samples: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """Samples, as `sample_lines` returned them, as (lines, kh, Wout, kw, C)."""
+    kh, kw = geometry.kernel
+    _, channels, height, width = samples.shape
+    return samples.permute(0, 2, 3, 1).contiguous().view(height // kh, kh, width // kw, kw, channels)
 
 
 @cache

@@ -30,10 +30,10 @@ def frame(picture, first, end, framed):
         target = framed[line + MARGIN].reshape(-1)
         target[: MARGIN * channels] = 0
         target[(MARGIN + width) * channels :] = 0
-        for block in range(0, width, 16):  # a few lines of cache of each channel at a time
+        inner = framed[line + MARGIN, MARGIN:]
+        for column in range(width):
             for channel in range(channels):
-                for column in range(block, min(block + 16, width)):
-                    target[(MARGIN + column) * channels + channel] = picture[channel, line, column]
+                inner[column, channel] = picture[channel, line, column]
 
 
 @fast_jit
