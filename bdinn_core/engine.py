@@ -187,7 +187,7 @@ class Debander:
         alike = [[i for i, part in enumerate(parts) if part.planes[0].shape == shape] for shape in shapes]
         changes: dict[int, Changes] = {}
         for group in alike:
-            for some in batched(group, self.batch_size):
+            for some in batched(group, self._restorer.most_planes):
                 results = self._compute_together([parts[i] for i in some])
                 changes |= zip(some, results, strict=True)
         return [changes[i] for i in range(len(parts))]

@@ -51,9 +51,9 @@ def quantize(values: torch.Tensor, target: FrameFormat, dither: Dither, plane: i
         codes = values.round()
     else:
         low = values.floor()
-        above = values.sub_(low) > _thresholds(*values.shape, plane, seed, values.device)
+        above = values.sub_(low).gt_(_thresholds(*values.shape, plane, seed, values.device))  # 0.0 or 1.0
         codes = low.add_(above)
-    return download(codes.to(torch.int32), target.dtype)
+    return download(codes, target.dtype)
 
 
 @lru_cache(maxsize=8)

@@ -46,7 +46,9 @@ class Restorer:
         self._warn = warn
         self._lock = Lock()
         self.batch_size = options.batch or (1 if device.type == "cpu" else 4)
-        """Planes or tiles a network call."""
+        """Frames that are best handed over at once: planes or tiles a network call."""
+        self.most_planes = max(self.batch_size, 2) if network.any_batch else self.batch_size
+        """Planes that are best handed over at once: a frame's two of chroma, where that changes nothing."""
 
     def __call__(self, planes: list[torch.Tensor]) -> list[torch.Tensor]:
         """What the network makes of planes (1, 1, H, W) of one shape, in units of their step.
@@ -60,7 +62,7 @@ class Restorer:
             try:
                 with self._precision():
                     if plan.count == 1:
-                        return list(self._in_batches(self._network.forward, planes))
+                        return list(self._in_batches(self._network.forward, self.most_planes, planes))
                     return [self._restore_tiled(plane, plan)[..., :height, :width] for plane in planes]
             except torch.OutOfMemoryError:
                 pass  # and leave the handler: what filled the memory hangs on the exception
@@ -75,26 +77,27 @@ class Restorer:
         """
         reduction = 2**self._network.fine_scales
         reduced = plan.reduced(reduction)
-        encoded = reduced.blend(self._in_batches(self._network.encode_fine, plan.cut(plane)))
+        size = self.batch_size
+        encoded = reduced.blend(self._in_batches(self._network.encode_fine, size, plan.cut(plane)))
         coarse = self._network.restore_coarse(encoded)
         low = reduced.cut(coarse.low)
         features = plan.reduced(2 * reduction).cut(coarse.features)
-        return plan.blend(self._in_batches(self._restore_fine, plan.cut(plane), low, features))
+        return plan.blend(self._in_batches(self._restore_fine, size, plan.cut(plane), low, features))
 
     def _restore_fine(self, tiles: torch.Tensor, low: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         return self._network.restore_fine(tiles, Coarse(low, features))
 
     def _in_batches(
-        self, network: Callable[..., torch.Tensor], *inputs: Iterable[torch.Tensor]
+        self, network: Callable[..., torch.Tensor], size: int, *inputs: Iterable[torch.Tensor]
     ) -> Iterator[torch.Tensor]:
         """Results of `network` on `inputs`, planes or tiles (1, C, H, W), one by one.
 
-        The network always sees `batch_size` of one shape, a last batch filled by repetition: its
-        convolutions round differently at other shapes, and a frame's result may not depend on its
-        neighbours.
+        The network sees `size` of one shape, a last batch filled by repetition: its convolutions
+        round differently at other shapes, and a frame's result may not depend on its neighbours.
         """
-        for batch in batched(zip(*inputs, strict=True), self.batch_size):
-            filled = [*batch, *batch[:1] * (self.batch_size - len(batch))]
+        for batch in batched(zip(*inputs, strict=True), size):
+            missing = 0 if self._network.any_batch else size - len(batch)
+            filled = [*batch, *batch[:1] * missing]
             results = network(*(torch.cat(parts) for parts in zip(*filled, strict=True)))
             yield from results[: len(batch)].float().split(1)
 

@@ -30,13 +30,14 @@ def _as_float(words: torch.Tensor, dtype: np.dtype) -> torch.Tensor:
 
 
 def download(values: torch.Tensor, dtype: np.dtype) -> np.ndarray:
-    """Values (H, W) that `dtype` can hold, integers as int32, in an array of that type.
+    """float32 values (H, W) that `dtype` can hold, in an array of that type.
 
     From a GPU the array is being filled when this returns: call `finish_downloads` before reading it.
     """
     if values.device.type == "cpu":
         return values.numpy().astype(dtype, copy=False)
-    words = values.to(WORDS[dtype])  # int32 to int16 keeps the lower bits
+    # By way of int32, of which int16 keeps the lower bits.
+    words = (values.int() if dtype.kind == "u" else values).to(WORDS[dtype])
     held = torch.empty(words.shape, dtype=words.dtype, pin_memory=True)
     held.copy_(words, non_blocking=True)
     return held.numpy().view(dtype)

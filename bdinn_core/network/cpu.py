@@ -44,6 +44,8 @@ class CpuPyramid(Pyramid):
         dtype: Of the features: float32 or bfloat16.
     """
 
+    any_batch = True
+
     def __init__(self, model: BDINN, dtype: torch.dtype) -> None:
         self.config = model.config
         self.levels = [_Level(step, edit, dtype) for step, edit in zip(model.steps, model.edits, strict=True)]

@@ -73,6 +73,8 @@ class Pyramid:
     levels: Sequence[Level]
     """The scales, the finest first."""
     top: Top
+    any_batch = False
+    """Whether a picture's result is the same to the last bit whatever else is in the batch, and how much."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Restore planes.
