@@ -143,12 +143,8 @@ def measure(network: Pyramid, x: torch.Tensor, half: bool, rounds: int) -> dict[
     """Median seconds a pixel of every stage, and of the yardsticks."""
     low = torch.float32 if not half else torch.float16 if x.is_cuda else torch.bfloat16
     found: list[dict[str, float]] = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        network.forward(x)
-        if x.is_cuda:
-            torch.cuda.synchronize(x.device)
-        whole = (time.perf_counter() - start) / x.numel()
+    for _ in range(rounds):
+        whole = _time(lambda: network.forward(x), x.device, 2) / x.numel()
         stages = {name: seconds / x.numel() for name, seconds in time_stages(network, x).items()}
         yardsticks = {
             "conv2d": time_convolution(x.device, torch.float32),
@@ -156,7 +152,7 @@ def measure(network: Pyramid, x: torch.Tensor, half: bool, rounds: int) -> dict[
             "copy": time_copy(x.device),
         }
         found.append({"whole": whole} | stages | yardsticks)
-    return {name: statistics.median(times[name] for times in found[1:]) for name in found[0]}
+    return {name: statistics.median(times[name] for times in found) for name in found[0]}
 
 
 @click.command(help=__doc__)

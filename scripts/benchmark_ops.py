@@ -50,7 +50,7 @@ def make_inputs(channels: int, height: int, width: int) -> Inputs:
 
 
 def median_times(candidates: dict[str, Callable[[], torch.Tensor]], rounds: int) -> dict[str, float]:
-    """Median seconds of each candidate over interleaved rounds.
+    """Median seconds of each candidate over interleaved rounds of three calls.
 
     A first call in each round isn't counted: it finds the caches full of the last candidate's data.
     """
@@ -58,9 +58,10 @@ def median_times(candidates: dict[str, Callable[[], torch.Tensor]], rounds: int)
     for _ in range(rounds):
         for name, call in candidates.items():
             call()
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
+            for _ in range(3):
+                start = time.perf_counter()
+                call()
+                times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -11,7 +11,7 @@ are. Framed features lie in a frame of `FRAME` pixels, the innermost of which re
 
 import numpy as np
 
-from ..jit import fast_jit
+from ..jit import fast_jit, inlined_jit
 from ..ops.banded_deform_conv.sampling import MARGIN
 from ..ops.bfloat16 import narrow, widen
 from ..ops.runs import LANES, blend, copy, fill, square_sum
@@ -34,7 +34,11 @@ FRAME = MARGIN + 1
 PIECE = 64
 """Pixels of a line whose features are worked on at once: they stay in the fastest cache."""
 QUARTER, ONE, HALF = np.float32(0.25), np.float32(1), np.float32(0.5)
-THREE_QUARTERS = np.float32(0.75)
+# Of two neighbours in the nearer line and two in the farther one, at a quarter of the way.
+NEARER_LEFT = tuple(np.float32(w) for w in (9 / 16, 3 / 16, 3 / 16, 1 / 16))
+NEARER_RIGHT = tuple(np.float32(w) for w in (3 / 16, 9 / 16, 1 / 16, 3 / 16))
+ALL_LEFT = tuple(np.float32(w) for w in (3 / 4, 0, 1 / 4, 0))
+ALL_RIGHT = tuple(np.float32(w) for w in (0, 3 / 4, 0, 1 / 4))
 LEAKING = np.float32(LEAK)
 
 
@@ -136,6 +140,14 @@ def _difference_features(low, line, steps, sums, out):
             out[1 + k, i] = asinh(source[1 + i])
 
 
+@inlined_jit
+def _narrow(planes, stored):
+    """Lines (K, W) as features are stored: at once, since one by one they aren't vectors."""
+    source, target = planes.reshape(-1), stored.reshape(-1)
+    for i in range(source.size):
+        target[i] = narrow(source[i], stored.dtype)
+
+
 @fast_jit
 def _repeat_sides(line):
     """The first and last pixel of (W, C) as their inner neighbours."""
@@ -157,8 +169,9 @@ def describe_input(low, high, finer, first, end, out):
     """
     height, width = low.shape
     count = finer.shape[2]
-    planes, steps = np.empty((6, width), np.float32), np.empty((2, width + 2), np.float32)
-    sums, flat, finest = np.empty(width + 4, np.float32), out.reshape(-1), finer.reshape(-1)
+    planes, stored = np.empty((6, width), np.float32), np.empty((6, width), out.dtype)
+    sums, steps = np.empty(width + 4, np.float32), np.empty((2, width + 2), np.float32)
+    flat, finest = out.reshape(-1), finer.reshape(-1)
     across = 6 + count
     even = (QUARTER, QUARTER, QUARTER, QUARTER)
     for row in range(end - first + 2):
@@ -168,10 +181,11 @@ def describe_input(low, high, finer, first, end, out):
             for i in range(width):
                 target[i] = asinh(source[i])
         _difference_features(low, line, steps, sums, planes[3:])
+        _narrow(planes, stored)
         for i in range(width):
             place = (row * (width + 2) + 1 + i) * across
             for k in range(6):
-                flat[place + k] = narrow(planes[k, i], out.dtype)
+                flat[place + k] = stored[k, i]
             top = (2 * line * width + i) * 2 * count
             blend(flat, place + 6, finest, top, top + 2 * width * count, count, count, even)
         target = out[row]
@@ -190,21 +204,23 @@ def edit_input(description, low, first, end, out):
         out: (lines + 2, W + 2, C + 3), with repeated borders.
     """
     height, width, count = description.shape
-    planes, steps = np.empty((3, width), np.float32), np.empty((2, width + 2), np.float32)
-    sums, flat, described = np.empty(width + 4, np.float32), out.reshape(-1), description.reshape(-1)
+    planes, stored = np.empty((3, width), np.float32), np.empty((3, width), out.dtype)
+    sums, steps = np.empty(width + 4, np.float32), np.empty((2, width + 2), np.float32)
+    flat, described = out.reshape(-1), description.reshape(-1)
     for row in range(end - first + 2):
         line = _clamp(first - 1 + row, height)
         _difference_features(low, line, steps, sums, planes)
+        _narrow(planes, stored)
         for i in range(width):
             place = (row * (width + 2) + 1 + i) * (count + 3)
             copy(flat, place, described, (line * width + i) * count, count)
             for k in range(3):
-                flat[place + count + k] = narrow(planes[k, i], out.dtype)
+                flat[place + count + k] = stored[k, i]
         target = out[row]
         _repeat_sides(target)
 
 
-@fast_jit
+@inlined_jit
 def _write(values, factors, width, count, limit, out):
     """Features (W, C) in a row to an array, `limited` or not.
 
@@ -273,15 +289,15 @@ def _context_line(context, first_context, line, begin, columns, enlarge, values)
     far = min(max(there - first_context, 0), context.shape[0] - 1) * coarse * count
     beside = count if coarse > 1 else 0
     for i in range(columns):
-        position = min(max(0.5 * (begin + i) - 0.25, 0.0), coarse - 1.0)
-        left = min(int(position), max(coarse - 2, 0))
-        right = np.float32(position - left)
-        weights = (
-            THREE_QUARTERS * (ONE - right),
-            THREE_QUARTERS * right,
-            QUARTER * (ONE - right),
-            QUARTER * right,
-        )
+        middle = (begin + i) // 2
+        if (begin + i) % 2:
+            left, weights = middle, NEARER_LEFT
+        else:
+            left, weights = middle - 1, NEARER_RIGHT
+        if left < 0:
+            left, weights = 0, ALL_LEFT
+        elif left > coarse - 2:
+            left, weights = max(coarse - 2, 0), ALL_RIGHT
         at = left * count
         blend(values, i * count, flat, near + at, far + at, beside, count, weights)
 

@@ -7,20 +7,23 @@ four bilinear reads stream. Blocks are divided among worker threads; a block's s
 core's cache between sampling and product.
 """
 
-from functools import cache
+from functools import cache, partial
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ...parallel import in_parallel, scratch, strips
+from ...parallel import in_parallel, on_workers, scratch, strips
 from . import naive
 from .geometry import Geometry
 from .sampling import MARGIN, as_array, frame, sample, scatter
 
 __all__ = ["banded_deform_conv2d", "sample_lines"]
 
+KEPT_BYTES = 2**26
+"""Memory up to this size is kept for the next call: fresh memory costs as much as what is done in it."""
 BLOCK_BYTES = 2**22
 """Samples a worker holds at once: more than that leave a core's share of cache, fewer cost more calls."""
 
@@ -55,66 +58,79 @@ class _SampleAndMultiply(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(input, grid, weight)
         ctx.geometry, ctx.groups = geometry, groups
-        n, _, height, width = grid.shape
-        framed, grid = _in_frame(input), grid.detach().contiguous()
-        weight = weight.detach().contiguous(memory_format=torch.channels_last)
-        output = input.new_empty(n, height, width, weight.shape[0]).permute(0, 3, 1, 2)
-
-        def work(block: tuple[int, slice]) -> None:
-            i, lines = block
-            samples = sample_lines(framed[i], grid[i, :, lines], geometry, lines.start)
-            output[i, :, lines] = F.conv2d(samples, weight, stride=geometry.kernel, groups=groups)[0]
-
-        in_parallel(work, [(i, lines) for i in range(n) for lines in _blocks(framed, grid, geometry)])
-        return output
+        return on_workers(partial(_convolve, *(t.detach() for t in (input, grid, weight)), geometry, groups))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         with torch.autocast("cpu", enabled=False):  # it may be on where the gradient is asked for
-            return _SampleAndMultiply._gradients(ctx, grad_output)
+            tensors = *(t.detach() for t in ctx.saved_tensors), grad_output
+            return *on_workers(partial(_gradients, *tensors, ctx.geometry, ctx.groups)), None, None
 
-    @staticmethod
-    def _gradients(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        input, grid, weight = ctx.saved_tensors
-        geometry = ctx.geometry
-        framed, grid = _in_frame(input), grid.detach().contiguous()
-        weight = weight.detach().contiguous(memory_format=torch.channels_last)
-        grad_framed, grad_grid = torch.zeros_like(framed), torch.empty_like(grid)
-        blocks = _blocks(framed, grid, geometry)
 
-        def work(i: int) -> torch.Tensor:  # whole pictures: lines of one write to the same pixels
-            grad_weight = torch.zeros_like(weight)
-            for lines in blocks:
-                samples = sample_lines(framed[i], grid[i, :, lines], geometry, lines.start)
-                grad_samples, grad_block, _ = torch.ops.aten.convolution_backward(
-                    grad_output[i : i + 1, :, lines],
-                    samples,
-                    weight,
-                    None,
-                    geometry.kernel,
-                    (0, 0),
-                    (1, 1),
-                    False,
-                    (0, 0),
-                    ctx.groups,
-                    (True, True, False),
-                )
-                grad_weight += grad_block
-                scatter(
-                    as_array(framed[i]),
-                    grid[i, :, lines].numpy(),
-                    *_taps(geometry, grid.dtype),
-                    lines.start,
-                    _as_block(grad_samples, geometry).numpy(),
-                    grad_framed[i].numpy(),
-                    grad_grid[i, :, lines].numpy(),
-                )
-            return grad_weight
+def _convolve(
+    input: torch.Tensor, grid: torch.Tensor, weight: torch.Tensor, geometry: Geometry, groups: int
+) -> torch.Tensor:
+    """The output, (N, Cout, Hout, Wout) in channels-last order."""
+    n, _, height, width = grid.shape
+    framed, grid = _in_frame(input), grid.contiguous()
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    output = input.new_empty(n, height, width, weight.shape[0]).permute(0, 3, 1, 2)
 
-        grad_weight = torch.stack(in_parallel(work, range(len(input)))).sum(0)
-        inner = grad_framed[:, MARGIN:-MARGIN, MARGIN:-MARGIN].permute(0, 3, 1, 2)
-        return inner, grad_grid, grad_weight, None, None
+    def work(block: tuple[int, slice]) -> None:
+        i, lines = block
+        samples = sample_lines(framed[i], grid[i, :, lines], geometry, lines.start)
+        output[i, :, lines] = F.conv2d(samples, weight, stride=geometry.kernel, groups=groups)[0]
+
+    in_parallel(work, [(i, lines) for i in range(n) for lines in _blocks(framed, grid, geometry)])
+    return output
+
+
+def _gradients(
+    input: torch.Tensor,
+    grid: torch.Tensor,
+    weight: torch.Tensor,
+    grad_output: torch.Tensor,
+    geometry: Geometry,
+    groups: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of input, grid and weight."""
+    framed, grid = _in_frame(input), grid.contiguous()
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    grad_framed, grad_grid = torch.zeros_like(framed), torch.empty_like(grid)
+    blocks = _blocks(framed, grid, geometry)
+
+    def work(i: int) -> torch.Tensor:  # whole pictures: lines of one write to the same pixels
+        grad_weight = torch.zeros_like(weight)
+        for lines in blocks:
+            grad_samples, grad_block, _ = torch.ops.aten.convolution_backward(
+                grad_output[i : i + 1, :, lines],
+                sample_lines(framed[i], grid[i, :, lines], geometry, lines.start),
+                weight,
+                None,
+                geometry.kernel,
+                (0, 0),
+                (1, 1),
+                False,
+                (0, 0),
+                groups,
+                (True, True, False),
+            )
+            grad_weight += grad_block
+            scatter(
+                as_array(framed[i]),
+                grid[i, :, lines].numpy(),
+                *_taps(geometry, grid.dtype),
+                lines.start,
+                _as_block(grad_samples, geometry).numpy(),
+                grad_framed[i].numpy(),
+                grad_grid[i, :, lines].numpy(),
+            )
+        return grad_weight
+
+    grad_weight = torch.stack(in_parallel(work, range(len(input)))).sum(0)
+    inner = grad_framed[:, MARGIN:-MARGIN, MARGIN:-MARGIN].permute(0, 3, 1, 2)
+    return inner, grad_grid, grad_weight
 
 
 def sample_lines(
@@ -163,9 +179,11 @@ def _blocks(framed: torch.Tensor, grid: torch.Tensor, geometry: Geometry) -> lis
 def _in_frame(input: torch.Tensor) -> torch.Tensor:
     """`input` (N, C, H, W) as (N, H, W, C) in a frame of `MARGIN` zeros."""
     n, channels, height, width = input.shape
-    framed = input.new_empty(n, height + 2 * MARGIN, width + 2 * MARGIN, channels)
+    shape = n, height + 2 * MARGIN, width + 2 * MARGIN, channels
+    small = prod(shape) * input.element_size() <= KEPT_BYTES
+    framed = scratch("framed", shape, input.dtype) if small else input.new_empty(shape)
     framed[:, :MARGIN] = framed[:, -MARGIN:] = 0
-    pictures, arrays = input.detach().numpy(), framed.numpy()
+    pictures, arrays = input.numpy(), framed.numpy()
 
     def copy(strip: tuple[int, slice]) -> None:
         picture, lines = strip
