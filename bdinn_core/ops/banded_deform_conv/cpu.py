@@ -41,8 +41,7 @@ def banded_deform_conv2d(
     """Sample and multiply block by block; arguments as in `naive`."""
     if 0 in input.shape or 0 in weight.shape:  # nothing to sample: only the shape and the graph matter
         return naive.banded_deform_conv2d(input, rotation, stretch, rescale, weight, bias, geometry, groups)
-    grid = torch.cat([rotation, stretch, torch.ones_like(stretch) if rescale is None else rescale], 1)
-    output = _SampleAndMultiply.apply(input, grid, weight, geometry, groups)
+    output = _SampleAndMultiply.apply(input, rotation, stretch, rescale, weight, geometry, groups)
     return output if bias is None else output + bias.view(1, -1, 1, 1)
 
 
@@ -51,29 +50,42 @@ class _SampleAndMultiply(torch.autograd.Function):
     def forward(
         ctx: Any,
         input: torch.Tensor,
-        grid: torch.Tensor,
+        rotation: torch.Tensor,
+        stretch: torch.Tensor,
+        rescale: torch.Tensor | None,
         weight: torch.Tensor,
         geometry: Geometry,
         groups: int,
     ) -> torch.Tensor:
-        ctx.save_for_backward(input, grid, weight)
+        tensors = input, rotation, stretch, rescale, weight
+        ctx.save_for_backward(*tensors)
         ctx.geometry, ctx.groups = geometry, groups
-        return on_workers(partial(_convolve, *(t.detach() for t in (input, grid, weight)), geometry, groups))
+        detached = (None if t is None else t.detach() for t in tensors)
+        return on_workers(partial(_convolve, *detached, geometry, groups))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        detached = [None if t is None else t.detach() for t in ctx.saved_tensors]
         with torch.autocast("cpu", enabled=False):  # it may be on where the gradient is asked for
-            tensors = *(t.detach() for t in ctx.saved_tensors), grad_output
-            return *on_workers(partial(_gradients, *tensors, ctx.geometry, ctx.groups)), None, None
+            gradients = partial(_gradients, *detached, grad_output, ctx.geometry, ctx.groups)
+            grad_input, grad_grid, grad_weight = on_workers(gradients)
+        rescale = None if detached[3] is None else grad_grid[:, 3:]
+        return grad_input, grad_grid[:, :2], grad_grid[:, 2:3], rescale, grad_weight, None, None
 
 
 def _convolve(
-    input: torch.Tensor, grid: torch.Tensor, weight: torch.Tensor, geometry: Geometry, groups: int
+    input: torch.Tensor,
+    rotation: torch.Tensor,
+    stretch: torch.Tensor,
+    rescale: torch.Tensor | None,
+    weight: torch.Tensor,
+    geometry: Geometry,
+    groups: int,
 ) -> torch.Tensor:
     """The output, (N, Cout, Hout, Wout) in channels-last order."""
+    framed, grid = _in_frame(input), _as_grid(rotation, stretch, rescale)
     n, _, height, width = grid.shape
-    framed, grid = _in_frame(input), grid.contiguous()
     weight = weight.contiguous(memory_format=torch.channels_last)
     output = input.new_empty(n, height, width, weight.shape[0]).permute(0, 3, 1, 2)
 
@@ -88,14 +100,16 @@ def _convolve(
 
 def _gradients(
     input: torch.Tensor,
-    grid: torch.Tensor,
+    rotation: torch.Tensor,
+    stretch: torch.Tensor,
+    rescale: torch.Tensor | None,
     weight: torch.Tensor,
     grad_output: torch.Tensor,
     geometry: Geometry,
     groups: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of input, grid and weight."""
-    framed, grid = _in_frame(input), grid.contiguous()
+    """Gradients of input, grid (N, 4, Hout, Wout) and weight."""
+    framed, grid = _in_frame(input), _as_grid(rotation, stretch, rescale)
     weight = weight.contiguous(memory_format=torch.channels_last)
     grad_framed, grad_grid = torch.zeros_like(framed), torch.empty_like(grid)
     blocks = _blocks(framed, grid, geometry)
@@ -176,12 +190,25 @@ def _blocks(framed: torch.Tensor, grid: torch.Tensor, geometry: Geometry) -> lis
     return strips(grid.shape[2], max(1, BLOCK_BYTES // line_bytes))
 
 
+def _as_grid(rotation: torch.Tensor, stretch: torch.Tensor, rescale: torch.Tensor | None) -> torch.Tensor:
+    """The four numbers of every output pixel, (N, 4, Hout, Wout)."""
+    n, _, height, width = rotation.shape
+    grid = _memory("grid", (n, 4, height, width), rotation)
+    grid[:, :2], grid[:, 2:3] = rotation, stretch
+    grid[:, 3:] = 1 if rescale is None else rescale
+    return grid
+
+
+def _memory(name: str, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """Room in this thread's scratch memory, unless it's too large to be kept."""
+    small = prod(shape) * like.element_size() <= KEPT_BYTES
+    return scratch(name, shape, like.dtype) if small else like.new_empty(shape)
+
+
 def _in_frame(input: torch.Tensor) -> torch.Tensor:
     """`input` (N, C, H, W) as (N, H, W, C) in a frame of `MARGIN` zeros."""
     n, channels, height, width = input.shape
-    shape = n, height + 2 * MARGIN, width + 2 * MARGIN, channels
-    small = prod(shape) * input.element_size() <= KEPT_BYTES
-    framed = scratch("framed", shape, input.dtype) if small else input.new_empty(shape)
+    framed = _memory("framed", (n, height + 2 * MARGIN, width + 2 * MARGIN, channels), input)
     framed[:, :MARGIN] = framed[:, -MARGIN:] = 0
     pictures, arrays = input.numpy(), framed.numpy()
 
