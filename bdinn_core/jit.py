@@ -15,7 +15,8 @@ __all__ = ["fast_jit", "has_triton", "inlined_jit", "jit"]
 def jit(function: Callable[..., Any], *, fastmath: bool = False, inline: str = "never") -> Callable[..., Any]:
     """Compile `function` at its first call, to run without the GIL.
 
-    The machine code is kept for the next process, where there is a folder to keep it in. Division by
+    The machine code is kept for the next process, where there is a folder to keep it in, until the function's
+    own file changes: who changes what it calls in another one deletes `__pycache__/*.nbi`. Division by
     zero gives infinity: a check would keep loops from becoming vector instructions.
 
     Args:

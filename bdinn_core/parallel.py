@@ -9,14 +9,14 @@ workers alternating with torch's own make the two pools wait for each other.
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from math import prod
 from threading import Barrier, Lock, local
 
 import torch
 
-__all__ = ["in_parallel", "on_workers", "scratch", "start_workers", "strips"]
+__all__ = ["in_parallel", "on_workers", "scratch", "start_workers", "strips", "worker_count"]
 
 
 def strips(count: int, size: int) -> list[slice]:
@@ -50,7 +50,7 @@ def on_workers[R](work: Callable[[], R]) -> R:
 def in_parallel[T, R](work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Results of `work` on every item, in order, by as many threads as torch may use.
 
-    `work` mustn't call this itself. Modes are as of `on_workers`.
+    Modes are as of `on_workers`. A failure is raised once all threads have stopped.
     """
     if not _here.threads:
         return on_workers(lambda: in_parallel(work, items))
@@ -60,9 +60,15 @@ def in_parallel[T, R](work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     inference = torch.is_inference_mode_enabled()
 
     def take() -> None:
-        with torch.inference_mode(inference), torch.set_grad_enabled(False):
-            for i in todo:
-                results[i] = work(items[i])
+        before, _here.threads = _here.threads, _here.threads or 1  # nested work is a helper's own
+        try:
+            with torch.inference_mode(inference), torch.set_grad_enabled(False):
+                for i in todo:
+                    results[i] = work(items[i])
+        finally:
+            _here.threads = before
+            for _ in todo:  # after a failure nothing more is begun
+                pass
 
     helpers = [_workers(os.getpid()).submit(take) for _ in range(min(_here.threads, len(items)) - 1)]
     try:
@@ -71,6 +77,7 @@ def in_parallel[T, R](work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         # Who hasn't begun isn't needed any more. Waiting for them could take forever: they wait for workers,
         # all of whom may be waiting here.
         running = [helper for helper in helpers if not helper.cancel()]
+        wait(running)  # for all: what they write to may be gone after this
         for helper in running:
             helper.result()
     return results
@@ -102,6 +109,11 @@ class _Thread(local):
 _here = _Thread()
 
 
+def worker_count() -> int:
+    """Number of worker threads: of the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def start_workers() -> None:
     """Starts the worker threads now.
 
@@ -119,7 +131,7 @@ _pool_lock = Lock()
 @cache
 def _workers(process_id: int) -> ThreadPoolExecutor:
     """One thread a core, whose own operators stay single-threaded; made anew after a fork."""
-    count = os.cpu_count() or 1
+    count = worker_count()
     everyone = Barrier(count)
 
     def start(_: int) -> None:

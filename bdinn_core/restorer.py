@@ -41,8 +41,8 @@ class Restorer:
         self._network = network
         self._device = device
         self._half = half
-        self._overlap = AUTO_OVERLAP if options.overlap is None else options.overlap
-        self._tile_size = options.tile_size
+        overlap = AUTO_OVERLAP if options.overlap is None else options.overlap
+        self._tiles = options.tile_size, overlap  # together: threads that share this may change them
         self._warn = warn
         self._lock = Lock()
         self.batch_size = options.batch or (1 if device.type == "cpu" else 4)
@@ -107,10 +107,10 @@ class Restorer:
         return torch.autocast(self._device.type, torch.float16, enabled=plain)
 
     def _plan(self, height: int, width: int) -> TilePlan:
-        size = self._tile_size
+        size, overlap = self._tiles
         if size is None and height * width > AUTO_WHOLE_PIXELS:
-            size = max(AUTO_TILE, 2 * self._overlap)
-        return plan_tiles(height, width, size or max(height, width) + TILE_GRID, self._overlap)
+            size = max(AUTO_TILE, 2 * overlap)
+        return plan_tiles(height, width, size or max(height, width) + TILE_GRID, overlap)
 
     def _use_smaller_tiles(self, plan: TilePlan) -> None:
         """Halves the tiles of a plan, from now on; unless another thread did so meanwhile."""
@@ -124,8 +124,8 @@ class Restorer:
             torch.cuda.empty_cache()  # in pieces of the old size
         size = max(SMALLEST_TILE, largest // 2 // TILE_GRID * TILE_GRID)
         with self._lock:
-            if self._tile_size is not None and self._tile_size <= size:
+            before, overlap = self._tiles
+            if before is not None and before <= size:
                 return
-            self._tile_size = size
-            self._overlap = min(self._overlap, size // 2 // TILE_GRID * TILE_GRID)
+            self._tiles = size, min(overlap, size // 2 // TILE_GRID * TILE_GRID)
         self._warn(f"out of memory: from here on, planes are cut into tiles of {size} px")

@@ -76,8 +76,9 @@ class _Result:
         self._changes.set_result((changes, ready))
 
     def fail(self, error: BaseException) -> None:
-        """Receives the reason why there are no changes."""
-        self._changes.set_exception(error)
+        """Receives the reason why there are no changes, unless there are some."""
+        if not self._changes.done():
+            self._changes.set_exception(error)
 
     def take(self) -> Changes:
         """The changes, awaited; for the current CUDA stream, where another made them."""
@@ -127,19 +128,18 @@ class Reuse:
                 used.append(result)
             self._kept, results = _last(used), used[len(self._kept) :]
         try:
-            computed = compute([*new.values()])
-        except BaseException as error:
-            for result in new:
-                result.fail(error)
+            for result, changes in zip(new, compute([*new.values()]), strict=True):
+                result.fill(changes)
+            with self._lock:
+                for result in self._kept:
+                    if result in new:
+                        result.detach()
+        except BaseException as error:  # nobody may wait for these, or know a plane by a caller's array
             with self._lock:
                 self._kept = [result for result in self._kept if result not in new]
+            for result in new:
+                result.fail(error)
             raise
-        for result, changes in zip(new, computed, strict=True):
-            result.fill(changes)
-        with self._lock:
-            for result in self._kept:
-                if result in new:
-                    result.detach()
         return [result.take() for result in results]
 
 

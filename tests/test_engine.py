@@ -18,6 +18,7 @@ from bdinn_core import (
     FrameFormat,
     OptionError,
     deband,
+    reuse,
 )
 from bdinn_core.restorer import Restorer
 from bdinn_core.tiling import plan_tiles
@@ -444,6 +445,23 @@ def test_a_failure_is_forgotten(monkeypatch):
         broken.setattr(Restorer, "__call__", lambda self, planes: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             debander(frame, 0)
+    assert equal(debander(frame, 0), Debander()(frame, 0))
+
+
+@pytest.mark.parametrize("method", ["fill", "detach"])
+def test_a_failure_while_results_are_put_down_is_forgotten(method, monkeypatch):
+    frame = banded_frame(FORMATS[2])
+    debander = Debander()
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(reuse._Result, method, fail)
+        with pytest.raises(MemoryError):
+            debander(frame, 0)
+    assert not debander._reuse._kept
+    frame.planes[0][:] += 1  # in place: it must not be known by the array
     assert equal(debander(frame, 0), Debander()(frame, 0))
 
 

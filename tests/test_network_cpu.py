@@ -1,12 +1,14 @@
 """The network's version for CPUs against the plain one."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from benchmark_network import count_work
 from test_network import SIZES, SMALL, picture, shaken
 
-from bdinn_core import BDINN, BDINNConfig, load_model
+from bdinn_core import BDINN, BDINNConfig, load_model, parallel
 from bdinn_core.jit import fast_jit
 from bdinn_core.network import CONFIGS, Coarse, fastest
 from bdinn_core.network.cpu import CpuPyramid
@@ -85,6 +87,29 @@ def test_results_are_the_same_whatever_the_number_of_threads_and_the_neighbours(
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(result, results[0]) for result in results)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("size", [(4, 5), (130, 70)])
+def test_nothing_is_read_that_was_not_written(fast, dtype, size, monkeypatch):
+    """`torch.empty` poisoned with NaN, scratch memory too, which is new in new threads."""
+    network, x = CpuPyramid(fast, dtype), banded_picture(*size)
+    expected = network.forward(x)
+    workers = ThreadPoolExecutor(2)
+    monkeypatch.setattr(parallel, "_workers", lambda _: workers)
+    torch.use_deterministic_algorithms(True)
+    try:
+        given = network.forward(x)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        workers.shutdown()
+    assert torch.isfinite(given).all()
+    agree(given, expected, 1e-3 if dtype == torch.float32 else 0.1)  # its threads aren't single-threaded
+
+
+def test_only_widths_of_whole_vectors_go_with_any_batch(fast):
+    assert CpuPyramid(fast, torch.float32).any_batch
+    assert not CpuPyramid(BDINN(ODD), torch.float32).any_batch
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)

@@ -44,10 +44,10 @@ class CpuPyramid(Pyramid):
         dtype: Of the features: float32 or bfloat16.
     """
 
-    any_batch = True
-
     def __init__(self, model: BDINN, dtype: torch.dtype) -> None:
         self.config = model.config
+        # Else a batch's second picture may lie across vectors, and torch round it differently.
+        self.any_batch = all(width % 4 == 0 for width in model.config.widths)
         self.levels = [_Level(step, edit, dtype) for step, edit in zip(model.steps, model.edits, strict=True)]
         self._top = model.top
 

@@ -99,7 +99,10 @@ class _Recording:
     def __init__(
         self, run: Run, inputs: tuple[torch.Tensor, ...], pool: Any, side: torch.cuda.Stream
     ) -> None:
-        self._inputs = [x.clone(memory_format=torch.contiguous_format) for x in inputs]
+        with torch.inference_mode(False):  # or only calls in that mode could write to them
+            self._inputs = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in inputs]
+        for held, x in zip(self._inputs, inputs, strict=True):
+            held.copy_(x)
         self._graph = torch.cuda.CUDAGraph()
         # Convolutions as exact as their type, and the same ones every time.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)

@@ -73,7 +73,7 @@ class Pyramid:
     levels: Sequence[Level]
     """The scales, the finest first."""
     top: Top
-    any_batch = False
+    any_batch: bool = False
     """Whether a picture's result is the same to the last bit whatever else is in the batch, and how much."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

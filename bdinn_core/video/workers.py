@@ -48,7 +48,7 @@ class Pipe[T]:
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[T]:
-        """The items, until `finish`; none is held on to once it's handed out."""
+        """The items, until `finish`, for one thread; none is held on to once it's handed out."""
         while self._has_more():
             yield self._take()
 

@@ -57,7 +57,7 @@ def banded_deform_conv2d(
         padding: Zeros around the input, >= 0.
         dilation: Distance between taps, >= 1.
         groups: Divides Cin and Cout; all groups share the grid.
-        backend: `naive` (plain PyTorch, the ground truth), `torchvision`, `cpu` (numba and BLAS;
+        backend: `naive` (plain PyTorch, the ground truth), `torchvision`, `cpu` (numba and torch;
             float32 and float64, first derivatives only), `triton` (NVIDIA's GPUs where Triton is; one
             group, float32 and half precisions, first derivatives only) or `auto`: the fastest for the
             input's device and type. Half precisions are computed in float32, by `triton` as products

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ...parallel import in_parallel, on_workers, scratch, strips
+from ...parallel import in_parallel, on_workers, scratch, strips, worker_count
 from . import naive
 from .geometry import Geometry
 from .sampling import MARGIN, as_array, frame, sample, scatter
@@ -23,7 +23,7 @@ from .sampling import MARGIN, as_array, frame, sample, scatter
 __all__ = ["banded_deform_conv2d", "sample_lines"]
 
 KEPT_BYTES = 2**26
-"""Memory up to this size is kept for the next call: fresh memory costs as much as what is done in it."""
+"""What all workers may keep of an input or grid for the next call: fresh memory costs as much as its use."""
 BLOCK_BYTES = 2**22
 """Samples a worker holds at once: more than that leave a core's share of cache, fewer cost more calls."""
 
@@ -201,7 +201,7 @@ def _as_grid(rotation: torch.Tensor, stretch: torch.Tensor, rescale: torch.Tenso
 
 def _memory(name: str, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
     """Room in this thread's scratch memory, unless it's too large to be kept."""
-    small = prod(shape) * like.element_size() <= KEPT_BYTES
+    small = prod(shape) * like.element_size() * worker_count() <= KEPT_BYTES
     return scratch(name, shape, like.dtype) if small else like.new_empty(shape)
 
 

@@ -95,7 +95,7 @@ def sample(input, grid, dy, dx, regular, first_line, out):
                 w10, w01 = fy - w11, fx - w11
                 weights = (one - fy - w01, w01, w10, w11)
                 bottom = top + width * channels
-                many = channels // LANES * LANES
+                many = channels // LANES * LANES  # no more: beyond them lies another tap, finished already
                 for i in range(0, many, LANES):
                     blend_run(samples, place + i, pixels, top + i, bottom + i, channels, weights)
                 for i in range(many, channels):
