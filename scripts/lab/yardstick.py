@@ -9,7 +9,7 @@ __all__ = ["KMAC_TARGETS", "yardstick"]
 
 CHANNELS, SIZE = 32, (270, 480)
 KMAC_TARGETS = {"fast": 8.0}
-"""Of a model: what the convolution does a pixel, in kMAC in float32, in the time that the network may take."""
+"""Of a model: the kMAC in float32 that the convolution does in the time that the network may take a pixel."""
 
 
 def yardstick(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], torch.Tensor], int]:
