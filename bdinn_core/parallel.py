@@ -103,7 +103,7 @@ class _Thread(local):
     """What belongs to a thread, beside its scratch memory."""
 
     threads = 0
-    """How many may work on what this one leads; 0 if it's none of the workers, or helps another."""
+    """How many may work on what this worker leads; 1 if it helps another, 0 if it's no worker at work."""
 
 
 _here = _Thread()

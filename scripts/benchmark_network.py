@@ -111,9 +111,9 @@ def time_stages(network: Pyramid, x: torch.Tensor) -> dict[str, float]:
     return seconds
 
 
-def time_convolution(device: torch.device, dtype: torch.dtype) -> float:
+def time_convolution(device: torch.device, half: bool) -> float:
     """Seconds a multiply-accumulate of the convolution that is the yardstick."""
-    call, macs = yardstick(device, dtype)
+    call, macs = yardstick(device, half)
     return _time(call, device) / macs
 
 
@@ -137,15 +137,14 @@ def _time(call: Callable[[], object], device: torch.device, times: int = 5) -> f
 
 def measure(network: Pyramid, x: torch.Tensor, half: bool, rounds: int) -> dict[str, float]:
     """Median seconds a pixel of every stage, and of the yardsticks."""
-    low = torch.float32 if not half else torch.float16 if x.is_cuda else torch.bfloat16
     found: list[dict[str, float]] = []
     for _ in range(rounds):
         whole = _time(lambda: network.forward(x), x.device, 2) / x.numel()
         stages = on_workers(partial(time_stages, network, x))  # as the network itself is run on a CPU
         stages = {name: seconds / x.numel() for name, seconds in stages.items()}
         yardsticks = {
-            "conv2d": time_convolution(x.device, torch.float32),
-            "conv2d as used": time_convolution(x.device, low),
+            "conv2d": time_convolution(x.device, False),
+            "conv2d as used": time_convolution(x.device, half),
             "copy": time_copy(x.device),
         }
         found.append({"whole": whole} | stages | yardsticks)

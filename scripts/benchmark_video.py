@@ -160,9 +160,9 @@ def network_alone(model: str, device: torch.device, plane: np.ndarray) -> tuple[
     return run, network.kmac_per_pixel
 
 
-def convolution(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], None], float]:
+def convolution(device: torch.device, half: bool) -> tuple[Callable[[], None], float]:
     """Some calls of the yardstick, and their kMAC."""
-    call, macs = yardstick(device, dtype)
+    call, macs = yardstick(device, half)
 
     def run() -> None:
         with torch.inference_mode():
@@ -202,10 +202,8 @@ def measure(stages: Stages, rounds: int) -> list[Row]:
     engine, count = stages.engine, len(stages.pictures)
     luma = stages.pictures[0].frame.planes[0]
     network, kmac = network_alone(str(engine.options.model), engine.device, luma)
-    half = {"cuda": torch.float16}.get(engine.device.type, torch.bfloat16)
-    used = half if has_half_precision(engine.device) else torch.float32
-    conv, conv_kmac = convolution(engine.device, torch.float32)
-    same, _ = convolution(engine.device, used)
+    conv, conv_kmac = convolution(engine.device, False)
+    same, _ = convolution(engine.device, has_half_precision(engine.device))
     names = ("decode", "network", "encode")
     candidates: dict[str, Callable[[], float | None]] = {name: getattr(stages, name) for name in names}
     candidates |= {

@@ -31,6 +31,8 @@ STRIP_BYTES = 2**20
 """What a convolution takes at once: it, and what is made of it, stay in a core's cache."""
 FEWEST_LINES = 16
 """A strip's least height: its neighbours' lines above and below are put together again."""
+FEWEST_STRIPS = 8
+"""Of pictures high enough: so that as many threads have something to do."""
 
 
 class CpuPyramid(Pyramid):
@@ -186,12 +188,9 @@ class _Level:
 
     def _in_strips(self, work: Callable[[int, slice], None], n: int, height: int, line: int) -> None:
         """`work` on strips of n pictures of `height` lines, which are `line` numbers each."""
-        lines = max(FEWEST_LINES, STRIP_BYTES // (line * self._dtype.itemsize))
-        jobs = [
-            (i, strip)
-            for i in range(n)
-            for strip in strips(height, min(lines, max(FEWEST_LINES, -(-height // 8))))
-        ]
+        lines = min(STRIP_BYTES // (line * self._dtype.itemsize), -(-height // FEWEST_STRIPS))
+        lines = max(lines, FEWEST_LINES)
+        jobs = [(i, strip) for i in range(n) for strip in strips(height, lines)]
         in_parallel(lambda job: work(*job), jobs)
 
     def _scratch(self, lines: slice, width: int, channels: int) -> torch.Tensor:
@@ -234,14 +233,12 @@ class _Banded:
     def __init__(self, layer: BandedDeformConv2d, dtype: torch.dtype) -> None:
         self._grid, self._conv = _Convolution.of(layer.grid, dtype), _Convolution.of(layer.conv, dtype)
         self._geometry = layer.geometry
-        bounds = layer.min_stretch, layer.max_stretch
-        self._bounds = np.float32(bounds[0] or 0), np.float32(bounds[1] or 0)
-        self._rescale = layer.rescale
+        self._stretch = np.array([layer.min_stretch, layer.max_stretch], np.float32)
 
     def __call__(self, features: torch.Tensor, lines: slice) -> np.ndarray:
         count, width = lines.stop - lines.start, features.shape[1] - 2 * FRAME
         grid = scratch("grid", (4, count, width), torch.float32)
         predicted = self._grid(_with_neighbours(features, lines))
-        kernels.finish_grid(predicted, *self._bounds, self._rescale, grid.numpy())
+        kernels.finish_grid(predicted, *self._stretch, grid.numpy())
         samples = sample_lines(features, grid, self._geometry, lines.start)
         return self._conv(samples[0].permute(1, 2, 0), stride=3)

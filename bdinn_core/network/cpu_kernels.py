@@ -363,36 +363,28 @@ def finish_hidden(convolved, skipped, before, first, limit, framed):
 
 
 @fast_jit
-def finish_grid(convolved, least, most, rescale, grid):
-    """What `BandedDeformConv2d.predict_grid` makes of its convolution.
+def finish_grid(convolved, least, most, grid):
+    """What `BandedDeformConv2d.predict_grid` makes of its convolution, with bounds and rescale.
 
     Args:
-        convolved: (lines, MARGIN + W + MARGIN, 4) or, without rescale, 3.
+        convolved: (lines, MARGIN + W + MARGIN, 4).
         least: Least stretch.
-        most: Greatest stretch; not > `least` if it's unbounded.
-        rescale: Whether there is one.
+        most: Greatest stretch.
         grid: (4, lines, W).
     """
     _, lines, width = grid.shape
     span = (most - least) * HALF
     for line in range(lines):
         for i in range(width):
-            source = convolved[line, MARGIN + i]
-            for k in range(3):
-                grid[k, line, i] = widen(source[k])
-            grid[3, line, i] = max(widen(source[3]), np.float32(0)) if rescale else np.float32(0)
+            for k in range(4):
+                grid[k, line, i] = widen(convolved[line, MARGIN + i, k])
         sin, cos, stretch, whole = grid[0, line], grid[1, line], grid[2, line], grid[3, line]
         for i in range(width):
             scale = ONE / np.sqrt(sin[i] * sin[i] + cos[i] * cos[i] + np.float32(1e-6))
             sin[i] *= scale
             cos[i] *= scale
-            whole[i] += ONE
-        if span > 0:
-            for i in range(width):
-                stretch[i] = least + (tanh(stretch[i]) + ONE) * span
-        else:
-            for i in range(width):
-                stretch[i] = max(stretch[i], np.float32(0))
+            stretch[i] = least + (tanh(stretch[i]) + ONE) * span
+            whole[i] = ONE + max(whole[i], np.float32(0))
 
 
 @fast_jit

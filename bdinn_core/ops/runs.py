@@ -17,7 +17,7 @@ from numba.core import cgutils
 from ..jit import inlined_jit
 from .bfloat16 import narrow, widen
 
-__all__ = ["LANES", "blend", "blend_run", "copy", "fill", "square_sum"]
+__all__ = ["LANES", "blend", "blend_run", "blend_singly", "copy", "fill", "square_sum"]
 
 intrinsic: Any = extending.intrinsic  # callers don't give the first argument, which type checkers can't know
 
@@ -160,20 +160,26 @@ def fill(typing, out, place, value):
 
 
 @inlined_jit
+def blend_singly(out, place, pixels, top, bottom, channels, first, end, weights):
+    """As `blend_run`, of the channels first..end - 1, one by one: where a run would reach too far."""
+    for i in range(first, end):
+        out[place + i] = narrow(
+            weights[0] * widen(pixels[top + i])
+            + weights[1] * widen(pixels[top + channels + i])
+            + weights[2] * widen(pixels[bottom + i])
+            + weights[3] * widen(pixels[bottom + channels + i]),
+            out.dtype,
+        )
+
+
+@inlined_jit
 def blend(out, place, pixels, top, bottom, channels, count, weights):
     """As `blend_run`, of `count` channels; spills."""
     for k in range(0, count, LANES):
         if max(top, bottom) + k + channels + LANES <= pixels.size and place + k + LANES <= out.size:
             blend_run(out, place + k, pixels, top + k, bottom + k, channels, weights)
         else:
-            for i in range(k, count):
-                out[place + i] = narrow(
-                    weights[0] * widen(pixels[top + i])
-                    + weights[1] * widen(pixels[top + channels + i])
-                    + weights[2] * widen(pixels[bottom + i])
-                    + weights[3] * widen(pixels[bottom + channels + i]),
-                    out.dtype,
-                )
+            blend_singly(out, place, pixels, top, bottom, channels, k, count, weights)
 
 
 @inlined_jit

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from ...jit import fast_jit
-from ..bfloat16 import narrow, widen
-from ..runs import LANES, blend_run
+from ..runs import LANES, blend_run, blend_singly
 
 __all__ = ["MARGIN", "as_array", "frame", "sample", "scatter"]
 
@@ -98,14 +97,7 @@ def sample(input, grid, dy, dx, regular, first_line, out):
                 many = channels // LANES * LANES  # no more: beyond them lies another tap, finished already
                 for i in range(0, many, LANES):
                     blend_run(samples, place + i, pixels, top + i, bottom + i, channels, weights)
-                for i in range(many, channels):
-                    samples[place + i] = narrow(
-                        weights[0] * widen(pixels[top + i])
-                        + weights[1] * widen(pixels[top + channels + i])
-                        + weights[2] * widen(pixels[bottom + i])
-                        + weights[3] * widen(pixels[bottom + channels + i]),
-                        samples.dtype,
-                    )
+                blend_singly(samples, place, pixels, top, bottom, channels, many, channels, weights)
                 place += kw * channels
 
 
