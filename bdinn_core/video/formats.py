@@ -136,7 +136,9 @@ class Repacker:
         # swscale refuses matrices and ranges it has no arithmetic for, though none is done here.
         frame.colorspace, frame.color_range = 2, 0
         try:
-            result = self._reformatter.reformat(frame, format=name, interpolation=self._EXACT)
+            # One thread: at odd widths swscale's vectors write past a row's end, into what another
+            # thread has written already.
+            result = self._reformatter.reformat(frame, format=name, interpolation=self._EXACT, threads=1)
         finally:
             frame.colorspace, frame.color_range = matrix, color_range
         result.colorspace, result.color_range = matrix, color_range
