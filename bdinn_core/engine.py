@@ -20,7 +20,7 @@ from .planes import Frame, FrameFormat
 from .quantize import change_depth, quantize
 from .restorer import Restorer
 from .reuse import Changes, Part, Reuse, parts_of
-from .transfer import finish_downloads, upload
+from .transfer import AnyFrame, Plane, fetch, finish_downloads, upload
 from .views import see
 
 __all__ = ["Debander"]
@@ -98,16 +98,19 @@ class Debander:
         return self.process([frame], frame_number, [mask])[0]
 
     def process(
-        self, frames: Sequence[Frame], first_number: int, masks: Sequence[np.ndarray | None] | None = None
+        self, frames: Sequence[AnyFrame], first_number: int, masks: Sequence[np.ndarray | None] | None = None
     ) -> list[Frame]:
-        """Deband consecutive frames, sharing network calls; equal to one `__call__` a frame."""
+        """Deband consecutive frames, sharing network calls; equal to one `__call__` a frame.
+
+        Frames may be `DeviceFrame`s too, which needn't be uploaded.
+        """
         restored = self._restored(frames, first_number, masks)
         results = [self._quantize(frame, planes) for frame, planes in zip(frames, restored, strict=True)]
         finish_downloads(self.device)
         return results
 
     def restore(
-        self, frames: Sequence[Frame], first_number: int, masks: Sequence[np.ndarray | None] | None = None
+        self, frames: Sequence[AnyFrame], first_number: int, masks: Sequence[np.ndarray | None] | None = None
     ) -> list[list[torch.Tensor | None]]:
         """All stages but the last: planes before change of depth and rounding.
 
@@ -118,7 +121,7 @@ class Debander:
         return [list(planes) for planes in self._restored(frames, first_number, masks)]
 
     def _restored(
-        self, frames: Sequence[Frame], first_number: int, masks: Sequence[np.ndarray | None] | None
+        self, frames: Sequence[AnyFrame], first_number: int, masks: Sequence[np.ndarray | None] | None
     ) -> list[Iterator[torch.Tensor | None]]:
         """What `restore` returns, each plane made when it's asked for: large ones take much memory."""
         weights = [None] * len(frames) if masks is None else masks
@@ -131,13 +134,13 @@ class Debander:
         ]
 
     def _restore_frame(
-        self, frame: Frame, number: int, changes: dict[int, torch.Tensor], mask: np.ndarray | None
+        self, frame: AnyFrame, number: int, changes: dict[int, torch.Tensor], mask: np.ndarray | None
     ) -> Iterator[torch.Tensor | None]:
         for p in range(len(frame.planes)):
             yield self._restore_plane(frame, p, number, changes.get(p), mask)
 
     def _restore_plane(
-        self, frame: Frame, plane: int, number: int, change: torch.Tensor | None, mask: np.ndarray | None
+        self, frame: AnyFrame, plane: int, number: int, change: torch.Tensor | None, mask: np.ndarray | None
     ) -> torch.Tensor | None:
         """One plane: input + strength * mask * limited change + grain."""
         grain = self._per_plane("grain", self.options.grain, frame, plane) if self._chosen(plane) else 0.0
@@ -158,20 +161,20 @@ class Debander:
             values = values + noise * (grain / steps)
         return values
 
-    def _quantize(self, frame: Frame, restored: Iterable[torch.Tensor | None]) -> Frame:
+    def _quantize(self, frame: AnyFrame, restored: Iterable[torch.Tensor | None]) -> Frame:
         """Change of depth, dither and rounding of a whole frame."""
         source, target = frame.format, self.output_format(frame.format)
         planes = []
         for i, (original, values) in enumerate(zip(frame.planes, restored, strict=True)):
             if values is None and source == target:
-                planes.append(original)
+                planes.append(fetch(original, source.dtype))
                 continue
             values = self._upload(original) if values is None else values
             values = change_depth(values, source, target, i)
             planes.append(quantize(values, target, self.options.dither, i, self.options.seed))
         return Frame(tuple(planes), target)
 
-    def _network_changes(self, frames: Sequence[Frame]) -> list[dict[int, torch.Tensor]]:
+    def _network_changes(self, frames: Sequence[AnyFrame]) -> list[dict[int, torch.Tensor]]:
         """What the network would change, in 8-bit steps: for every frame, by plane, where it may."""
         wanted = [[p for p in range(len(f.planes)) if self._may_change(f, p)] for f in frames]
         parts = [parts_of(f, w) for f, w in zip(frames, wanted, strict=True)]
@@ -216,7 +219,7 @@ class Debander:
                 changes |= {(i, p): mixed[p] for p in range(3)}
         return [tuple(changes[i, p] for p in part.wanted) for i, part in enumerate(parts)]
 
-    def _may_change(self, frame: Frame, plane: int) -> bool:
+    def _may_change(self, frame: AnyFrame, plane: int) -> bool:
         """Whether the options let the network change a plane."""
         strength = self._per_plane("strength", self.options.strength, frame, plane)
         return bool(self._chosen(plane) and strength and self.options.limit)
@@ -224,10 +227,10 @@ class Debander:
     def _chosen(self, plane: int) -> bool:
         return self.options.planes is None or plane in self.options.planes
 
-    def _upload(self, plane: np.ndarray) -> torch.Tensor:
+    def _upload(self, plane: Plane) -> torch.Tensor:
         return upload(plane, self.device)
 
-    def _mask_weights(self, mask: np.ndarray, frame: Frame, plane: int) -> torch.Tensor:
+    def _mask_weights(self, mask: np.ndarray, frame: AnyFrame, plane: int) -> torch.Tensor:
         """The mask as float32 0..1 at the plane's size."""
         check_mask(mask)
         if mask.shape != (frame.height, frame.width):
@@ -241,7 +244,7 @@ class Debander:
         return weights
 
     @staticmethod
-    def _per_plane(name: str, value: PerPlane | Sequence[float], frame: Frame, plane: int) -> float:
+    def _per_plane(name: str, value: PerPlane | Sequence[float], frame: AnyFrame, plane: int) -> float:
         if isinstance(value, (int, float)):
             return value
         if len(value) != len(frame.planes):
@@ -251,7 +254,7 @@ class Debander:
         return value[plane]
 
 
-def _fields(plane: torch.Tensor, frame: Frame) -> list[torch.Tensor]:
+def _fields(plane: torch.Tensor, frame: AnyFrame) -> list[torch.Tensor]:
     """Views of the plane's fields, each to be restored by itself; of the plane if it's progressive.
 
     The lines of an interlaced plane show two moments by turns. Where anything moves, an edge of a band

@@ -4,6 +4,7 @@ A plane that equals an earlier one bit for bit needs no second look: what the ne
 is what it changed in that one. Strength, mask, grain and dither come later and have no part in this.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from threading import Lock
 import numpy as np
 import torch
 
-from .planes import Frame
+from .transfer import AnyFrame, Plane
 
 __all__ = ["Changes", "Part", "Reuse", "parts_of"]
 
@@ -33,12 +34,12 @@ class Part:
     The planes of an RGB frame are looked at together, since their bands may be those of its Y'CbCr.
     """
 
-    frame: Frame
+    frame: AnyFrame
     wanted: tuple[int, ...]
     """Indices of the planes that may change."""
 
     @property
-    def planes(self) -> tuple[np.ndarray, ...]:
+    def planes(self) -> Sequence[Plane]:
         """The planes that the changes depend on, all of one shape."""
         frame = self.frame
         return frame.planes if frame.format.family == "rgb" else tuple(frame.planes[p] for p in self.wanted)
@@ -50,7 +51,7 @@ class Part:
         return form, self.frame.interlaced, [form.steps_per_value(p) for p in self.wanted]
 
 
-def parts_of(frame: Frame, wanted: Sequence[int]) -> list[Part]:
+def parts_of(frame: AnyFrame, wanted: Sequence[int]) -> list[Part]:
     """The parts of a frame whose planes `wanted` may change."""
     if frame.format.family == "rgb":
         return [Part(frame, tuple(wanted))] if wanted else []
@@ -91,14 +92,21 @@ class _Result:
         return changes
 
     def detach(self) -> None:
-        """Goes on with planes of its own: a caller may fill theirs anew."""
-        self.planes = tuple(plane.copy() for plane in self.planes)
+        """Goes on with planes of its own: a caller may fill theirs anew. Tensors are nobody else's."""
+        self.planes = [p if isinstance(p, torch.Tensor) else p.copy() for p in self.planes]
 
 
-def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+def _same_bits(a: Plane, b: Plane) -> bool:
     """Whether two planes of one type are equal; most that aren't, differ within the first rows."""
     if a.shape != b.shape:
         return False
+    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
+        return (
+            isinstance(a, torch.Tensor)
+            and isinstance(b, torch.Tensor)
+            and a.device == b.device
+            and torch.equal(a, b)
+        )
     a, b = (plane.view(f"u{plane.itemsize}") for plane in (a, b))  # 0.0 isn't -0.0, and NaN is NaN
     starts = range(0, len(a), ROWS_AT_ONCE)
     return all(np.array_equal(a[i : i + ROWS_AT_ONCE], b[i : i + ROWS_AT_ONCE]) for i in starts)
@@ -149,7 +157,7 @@ def _last(used: Sequence[_Result]) -> list[_Result]:
     planes = pixels = 0
     for result in dict.fromkeys(reversed(used)):
         planes += len(result.planes)
-        pixels += sum(plane.size for plane in result.planes)
+        pixels += sum(math.prod(plane.shape) for plane in result.planes)
         if planes > KEPT_PLANES or (planes > KEPT_PLANES // 2 and pixels > KEPT_PIXELS):
             break
         kept.insert(0, result)

@@ -8,9 +8,12 @@ Finer steps than 1 are never found: planes of 10 bits that were coded lie on the
 do, and for those step 1 is the better one.
 """
 
-import numpy as np
+import math
 
-from .planes import Frame
+import numpy as np
+import torch
+
+from .transfer import AnyFrame, Plane, fetch
 
 __all__ = ["find_step", "has_no_step", "plane_step", "sample_rows"]
 
@@ -24,21 +27,26 @@ LEAST_SINGLE = 0.2
 ROWS_APART = 8
 
 
-def plane_step(frame: Frame, plane: int) -> float:
+def plane_step(frame: AnyFrame, plane: int) -> float:
     """The distance between the levels of a frame's plane, in 8-bit steps; see `find_step`."""
     form, rows = frame.format, sample_rows(frame.planes[plane])
     if not form.is_float:
         # The first thing `find_step` looks at, in whole numbers: most planes are done with it.
-        off = np.count_nonzero(rows & (2 ** (form.bit_depth - 7) - 1))
-        if (rows.size - off) / rows.size < NEARLY_ALL:
+        off = int((rows & (2 ** (form.bit_depth - 7) - 1) != 0).sum())
+        count = math.prod(rows.shape)
+        if (count - off) / count < NEARLY_ALL:
             return 1.0
-    values = rows.astype(np.float32) * np.float32(form.steps_per_value(plane))
+    values = fetch(rows, form.dtype).astype(np.float32) * np.float32(form.steps_per_value(plane))
     return find_step(values, FLOAT_NOISE if form.is_float else 0.0)
 
 
-def sample_rows(plane: np.ndarray) -> np.ndarray:
+def sample_rows(plane: Plane) -> Plane:
     """Pairs of neighbouring rows, `ROWS_APART` apart: (2, pairs, width) of a plane (height, width)."""
-    return np.stack([plane[:-1:ROWS_APART], plane[1::ROWS_APART]]) if len(plane) > 1 else plane[None]
+    if len(plane) == 1:
+        return plane[None]
+    if isinstance(plane, torch.Tensor):
+        return torch.stack([plane[:-1:ROWS_APART], plane[1::ROWS_APART]])
+    return np.stack([plane[:-1:ROWS_APART], plane[1::ROWS_APART]])
 
 
 def find_step(values: np.ndarray, noise: float = 0.0) -> float:

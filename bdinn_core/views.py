@@ -7,9 +7,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch.nn import functional as F
 
-from .planes import Frame
 from .steps import plane_step
-from .transfer import upload
+from .transfer import AnyFrame, upload
 from .ycbcr import find_ycbcr
 
 __all__ = ["Signal", "View", "see"]
@@ -56,7 +55,7 @@ def _filled(values: torch.Tensor) -> torch.Tensor:
     return torch.where(finite, values, total / count.clamp_min(1 / 25))
 
 
-def see(frame: Frame, wanted: Sequence[int], step: float | Literal["auto"], device: torch.device) -> View:
+def see(frame: AnyFrame, wanted: Sequence[int], step: float | Literal["auto"], device: torch.device) -> View:
     """The view of a frame.
 
     Args:

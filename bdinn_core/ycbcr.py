@@ -13,8 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from .planes import ColorRange, Frame
+from .planes import ColorRange
 from .steps import find_step, has_no_step, sample_rows
+from .transfer import AnyFrame, fetch
 
 __all__ = ["MATRICES", "Matrix", "YCbCr", "find_ycbcr"]
 
@@ -72,7 +73,7 @@ def _along_first(values: np.ndarray, like: np.ndarray) -> np.ndarray:
     return values.reshape(3, *[1] * (like.ndim - 1))
 
 
-def find_ycbcr(frame: Frame) -> tuple[YCbCr, Sequence[float]] | None:
+def find_ycbcr(frame: AnyFrame) -> tuple[YCbCr, Sequence[float]] | None:
     """The Y'CbCr in which an RGB frame has coarse levels, and the step of each plane; None if in none.
 
     Args:
@@ -81,7 +82,7 @@ def find_ycbcr(frame: Frame) -> tuple[YCbCr, Sequence[float]] | None:
     form = frame.format
     if form.family != "rgb" or form.is_float or form.range != "full":
         return None
-    rgb = np.stack([sample_rows(plane) for plane in frame.planes])
+    rgb = np.stack([fetch(sample_rows(plane), form.dtype) for plane in frame.planes])
     to_steps = np.float32(255 / form.peak)
     probe = rgb[:, :, ::PROBED] * to_steps
     best: tuple[YCbCr, Sequence[float]] | None = None

@@ -116,7 +116,7 @@ class Stages:
             source = opened.enter_context(closing(Source(str(self.path))))
             writer = opened.enter_context(closing(MediaWriter(self.job, source, self.encoding, print)))
             for picture, frame in zip(self.pictures, self.results, strict=True):
-                writer.picture(replace(picture, frame=frame))
+                writer.picture(replace(picture, content=frame))
             writer.finish()
 
     def run(self) -> float:

@@ -24,6 +24,7 @@ from bdinn_core.network import BDINN, CONFIGS, BDINNConfig
 from bdinn_core.options import DebandOptions
 from bdinn_core.planes import Frame, FrameFormat
 from bdinn_core.restorer import Restorer
+from bdinn_core.transfer import DeviceFrame
 from bdinn_core.video import Progress, VideoJob, run_job
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "source"}
@@ -647,11 +648,28 @@ def test_stills_reach_the_network_once(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.cuda
-def test_a_gpu_decodes_the_same_pictures(run, tmp_path):
-    source = make(tmp_path / "in.mkv", codec="libx264", draw=smooth, width=256, height=144)
-    news = run(source, tmp_path / "out.mkv", hwaccel="cuda", **LOSSLESS)
+@pytest.mark.parametrize(
+    ("pix_fmt", "device", "handed_over"),
+    [("yuv420p", "cuda", True), ("yuv420p10le", "cuda", True), ("yuv420p", "cpu", False)],
+)
+def test_a_gpu_decodes_the_same_pictures(run, tmp_path, monkeypatch, pix_fmt, device, handed_over):
+    codec = "libx265" if "10" in pix_fmt else "libx264"
+    source = make(tmp_path / "in.mkv", pix_fmt=pix_fmt, codec=codec, draw=smooth, width=256, height=144)
+    kinds: list[type] = []
+    process = Debander.process
+
+    def look(self: Debander, frames: Any, *others: Any) -> Any:
+        kinds.extend(type(frame) for frame in frames)
+        return process(self, frames, *others)
+
+    monkeypatch.setattr(Debander, "process", look)
+    news = run(source, tmp_path / "out.mkv", {"device": device, "strength": 0}, hwaccel="cuda", **LOSSLESS)
     assert news.warnings == []
+    assert set(kinds) == {DeviceFrame if handed_over else Frame}
     assert_same_pictures(read(source), read(tmp_path / "out.mkv"))
+    run(source, tmp_path / "gpu.mkv", {"device": device, "strength": 1}, hwaccel="cuda", codec="ffv1")
+    run(source, tmp_path / "host.mkv", {"device": device, "strength": 1}, codec="ffv1")
+    assert_same_pictures(read(tmp_path / "gpu.mkv"), read(tmp_path / "host.mkv"))
 
 
 def test_the_benchmark_prints_targets_and_compares(tiny, tmp_path):

@@ -53,7 +53,7 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
     """
     check_output(job)
     with ExitStack() as opened:
-        source = opened.enter_context(closing(_open_source(job, progress)))
+        source = opened.enter_context(closing(_open_source(job, options.device, progress)))
         options.check_source(source.info.format.num_planes)
         encoding = _plan(job, source, options)
         mask = None
@@ -72,8 +72,8 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
     return count
 
 
-def _open_source(job: VideoJob, progress: Progress) -> Source:
-    accelerator = find_accelerator(job.hwaccel, progress.warn)
+def _open_source(job: VideoJob, device: str, progress: Progress) -> Source:
+    accelerator = find_accelerator(job.hwaccel, device, progress.warn)
     source = Source(job.source, job.start, job.end, job.threads, accelerator)
     if accelerator is not None and not source.accelerated:
         codec = source.video.codec_context.name
@@ -183,12 +183,12 @@ def _deband(
 ) -> Sequence[Picture]:
     first = batch[0].number
     masks = [mask.next(p.number) for p in batch] if isinstance(mask, MaskClip) else None
-    frames = engine.process([p.frame for p in batch], first, masks)
+    frames = engine.process([p.content for p in batch], first, masks)
     return [_result(p, frame) for p, frame in zip(batch, frames, strict=True)]
 
 
 def _result(picture: Picture, frame: Frame) -> Picture:
     alpha = picture.alpha
     if alpha is not None:
-        alpha = alpha_to_depth(alpha, picture.frame.format, frame.format)
-    return replace(picture, frame=frame, alpha=alpha)
+        alpha = alpha_to_depth(alpha, picture.content.format, frame.format)
+    return replace(picture, content=frame, alpha=alpha)

@@ -170,6 +170,11 @@ def _chroma_location(stream: VideoStream, frame: av.VideoFrame, start: bytes) ->
     return frame.chroma_location or stream.codec_context.chroma_sample_location
 
 
+def stored_format(frame: av.VideoFrame) -> str:
+    """FFmpeg's name of the format that a frame's values are stored in, be it in a GPU's memory."""
+    return (frame.sw_format or frame.format).name
+
+
 def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes = b"") -> VideoInfo:
     """What the pictures of `stream` are, given its first frame and the first bytes of its file.
 
@@ -179,7 +184,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
         InputError: if its pixel format can't be worked on.
     """
     context = stream.codec_context
-    pix_fmt = frame.format.name
+    pix_fmt = stored_format(frame)
     full = 2 if pix_fmt.startswith("yuvj") else 0
     tags = Tags(
         range=full or frame.color_range or context.color_range,

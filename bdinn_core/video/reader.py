@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -19,7 +19,11 @@ from av.stream import Disposition, Stream
 from ..errors import InputError, OptionError
 from ..planes import Frame
 from .formats import Repacker, read_planes
-from .probe import STDIO, describe, find_video, fraction, open_input, reason
+from .hwaccel import without_pixels, wrap_planes
+from .probe import STDIO, describe, find_video, fraction, open_input, reason, stored_format
+
+if TYPE_CHECKING:  # importing torch takes seconds
+    from ..transfer import AnyFrame
 
 __all__ = ["Picture", "Source"]
 
@@ -37,7 +41,8 @@ class Picture:
 
     number: int
     """Counts from 0 at the first picture of the job."""
-    frame: Frame
+    content: "AnyFrame"
+    """Its planes, which may have stayed on the GPU that decoded them."""
     alpha: np.ndarray | None
     """Alpha plane (height, width), or `None`."""
     pts: int
@@ -45,7 +50,14 @@ class Picture:
     duration: int
     """For how many ticks, >= 1."""
     carrier: av.VideoFrame
-    """The decoded frame it came from. Its side data is handed to the encoder, few of which write any."""
+    """The decoded frame it came from, or another in the host's memory with its side data, which is handed to
+    the encoder; few encoders write any."""
+
+    @property
+    def frame(self) -> Frame:
+        """The planes of a result, or of a source that no GPU decodes."""
+        assert isinstance(self.content, Frame)
+        return self.content
 
 
 def _time(item: av.VideoFrame | Packet) -> Fraction:
@@ -294,22 +306,28 @@ class Source:
         packet.duration = max(0, end - (packet.pts or 0))
 
     def _picture(self, video: av.VideoFrame, previous: Picture | None) -> Picture:
-        info = self.info
-        if (video.width, video.height, video.format.name) != (info.width, info.height, info.pix_fmt):
+        info, pix_fmt = self.info, stored_format(video)
+        if (video.width, video.height, pix_fmt) != (info.width, info.height, info.pix_fmt):
             raise InputError(
                 f"{self.name}: the picture changes from {info.width}x{info.height} {info.pix_fmt} to "
-                f"{video.width}x{video.height} {video.format.name} at {float(_time(video)):.3f} s; "
+                f"{video.width}x{video.height} {pix_fmt} at {float(_time(video)):.3f} s; "
                 "cut the file there (--end, --start) and do the parts one by one"
             )
-        planar = video if info.pix_fmt.startswith("yuvj") else self._repack(video, info.pixel.name)
-        frame, alpha = read_planes(planar, info.pixel, info.format)
+        on_gpu = video.sw_format is not None
+        content, alpha = wrap_planes(video, info.format) if on_gpu else None, None
+        if content is not None:
+            carrier = without_pixels(video, info.pixel.name)
+        else:
+            planar = video if info.pix_fmt.startswith("yuvj") else self._repack(video, info.pixel.name)
+            content, alpha = read_planes(planar, info.pixel, info.format)
+            carrier = planar if on_gpu else video
         return Picture(
             number=0 if previous is None else previous.number + 1,
-            frame=frame,
+            content=content,
             alpha=alpha,
             pts=(video.pts or 0) - int(self.offset / info.time_base),
             duration=1,
-            carrier=video,
+            carrier=carrier,
         )
 
     def _ticks_a_frame(self) -> int:
