@@ -104,6 +104,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     },
     "start": {"type": _TIME, "metavar": "TIME"},
     "end": {"type": _TIME, "metavar": "TIME"},
+    "allow_url": {"is_flag": True},
     "overwrite": {"names": ["-y", "--overwrite"], "is_flag": True},
 }
 """What a flag's name and its field's default don't tell of how it's written."""

@@ -8,7 +8,8 @@ from av.codec.hwaccel import HWAccel, HWDevice
 from av.error import FFmpegError
 
 from ..planes import FrameFormat
-from .probe import reason, stored_format
+from .opening import reason
+from .probe import stored_format
 
 if TYPE_CHECKING:  # importing torch takes seconds
     from ..transfer import DeviceFrame

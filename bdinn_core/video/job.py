@@ -54,6 +54,8 @@ class VideoJob:
     hwaccel: str = "none"
     """Decode on a GPU: cuda, cuda:N or none. Where that's not possible the CPU decodes, and a line
     says so."""
+    allow_url: bool = False
+    """Open addresses too, and what playlists name, here or elsewhere; else IN is opened and nothing more."""
     overwrite: bool = False
     """Replace an existing output."""
 

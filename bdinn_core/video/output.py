@@ -10,7 +10,7 @@ from av.packet import Packet
 
 from ..errors import OptionError, OutputError
 from .job import VideoJob
-from .probe import STDIO
+from .opening import STDIO
 from .reader import Picture
 
 __all__ = ["PartFile", "Writer", "check_output"]

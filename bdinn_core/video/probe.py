@@ -1,16 +1,11 @@
-"""Opening a media file, and what its picture is, from the container and the first decoded frame."""
+"""What a media file's picture is, from the container and the first decoded frame."""
 
-import os
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from io import FileIO
-from pathlib import Path
 
 import av
-from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.rational import AVRational
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -18,13 +13,12 @@ from av.video.stream import VideoStream
 from ..errors import FormatError, InputError
 from ..planes import FrameFormat
 from .formats import PixelFormat, Tags
+from .opening import Y4M_MAGIC
 
-__all__ = ["STDIO", "VideoInfo", "describe", "find_video", "fraction", "open_input", "reason"]
+__all__ = ["VideoInfo", "describe", "find_video", "fraction", "stored_format"]
 
-STDIO = "-"
-"""As a file name: y4m on standard input or output."""
-Y4M_MAGIC = b"YUV4MPEG2 "
-_Y4M_HEADER_MAX = 256
+MOST_PIXELS = 2**28
+"""16384 x 16384. A few bytes can claim any size, and decoders take memory for what they're told."""
 _HDR = {
     "MASTERING_DISPLAY_METADATA": "mastering display",
     "CONTENT_LIGHT_LEVEL": "content light level",
@@ -60,80 +54,11 @@ class VideoInfo:
     """What the first frame says of high dynamic range beyond its tags, in words."""
 
 
-class _PipeInput:
-    """A pipe for FFmpeg to read, its first line read before: Ctrl-C works while it's awaited."""
-
-    def __init__(self, file: int | str) -> None:
-        # Unbuffered: a thread stuck in a buffered read would block the interpreter's exit.
-        self._raw = open(file, "rb", buffering=0, closefd=file != 0)  # noqa: SIM115 - closed with the process
-        self.start = _first_line(self._raw)
-        self._held = self.start
-
-    def read(self, size: int) -> bytes:
-        held, self._held = self._held, b""
-        return held or self._raw.read(size)
-
-
-def _first_line(file: FileIO) -> bytes:
-    """The header if `file` is y4m, and no more bytes of anything else than tell that it isn't."""
-    line = b""
-    while Y4M_MAGIC.startswith(line[: len(Y4M_MAGIC)]) and len(line) < _Y4M_HEADER_MAX:
-        byte = file.read(1)
-        if not byte or byte == b"\n":
-            return line + (byte or b"")
-        line += byte
-    return line
-
-
-def reason(error: FFmpegError) -> str:
-    """FFmpeg's own words for `error`, without its call."""
-    return (error.strerror or str(error)).lower()
-
-
-def open_input(name: str, accelerator: HWAccel | None = None) -> tuple[InputContainer, bytes]:
-    """Opens a media file, whose video `accelerator` decodes if it can, or y4m on standard input for `-`.
-
-    Returns:
-        The container, and its first bytes: the whole header where it's y4m.
-
-    Raises:
-        InputError: if it's missing, empty, a directory or not media; the message names it.
-    """
-    shown = "standard input" if name == STDIO else name
-    try:
-        if name == STDIO:
-            if os.isatty(0):
-                raise InputError("standard input is a terminal; pipe y4m into it")
-            pipe = _PipeInput(0)
-            if not pipe.start.startswith(Y4M_MAGIC):
-                raise InputError(
-                    "standard input isn't y4m; `vspipe -c y4m` and `ffmpeg -f yuv4mpegpipe` write it"
-                )
-            return av.open(pipe, "r", format="yuv4mpegpipe", buffer_size=1 << 20), pipe.start
-        path = Path(name)
-        if not path.exists():
-            raise InputError(f"{name}: no such file")
-        if path.is_dir():
-            raise InputError(f"{name} is a directory, not a file")
-        if path.is_fifo():
-            pipe = _PipeInput(name)
-            return av.open(pipe, "r", buffer_size=1 << 20, hwaccel=accelerator), pipe.start
-        if path.is_file() and path.stat().st_size == 0:
-            raise InputError(f"{name} is empty")
-        with open(name, "rb", buffering=0) as file:
-            start = _first_line(file)
-        return av.open(f"file:{name}", "r", hwaccel=accelerator), start
-    except FFmpegError as error:
-        raise InputError(f"{shown} isn't media FFmpeg can read ({reason(error)})") from error
-    except OSError as error:
-        raise InputError(f"{shown} can't be read ({error.strerror})") from error
-
-
 def find_video(container: InputContainer, name: str) -> VideoStream:
     """The first video stream that isn't cover art.
 
     Raises:
-        InputError: if there's none, or FFmpeg has no decoder for it.
+        InputError: if there's none, FFmpeg has no decoder for it, or it claims to be too large.
     """
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     streams = [s for s in container.streams.video if not s.disposition & covers]
@@ -142,6 +67,10 @@ def find_video(container: InputContainer, name: str) -> VideoStream:
         raise InputError(f"{name} has no video stream (found: {found})")
     if streams[0].codec_context is None:
         raise InputError(f"{name}: FFmpeg has no decoder for its video")
+    context = streams[0].codec_context
+    if context.width * context.height > MOST_PIXELS:
+        raise InputError(f"{name} claims to be {context.width}x{context.height}: that's no video")
+    context.options = {"max_pixels": f"{MOST_PIXELS}"}  # for sizes that turn up later
     return streams[0]
 
 
@@ -157,10 +86,10 @@ def _known(value: AVRational | None) -> Fraction | None:
 
 def _rate(stream: VideoStream) -> Fraction:
     """Average frames a second, for progress and for encoders' rate control."""
-    average = _known(stream.average_rate)
-    if average is None or average > 300:  # a container's clock, not a frame rate
-        average = _known(stream.guessed_rate) or average
-    return average or Fraction(25)
+    rates = [rate for rate in (_known(stream.average_rate), _known(stream.guessed_rate)) if rate]
+    # A container's clock is no frame rate, and a header can claim any.
+    likely = [rate for rate in rates if rate <= 300] or [rate for rate in rates if rate <= 1000]
+    return likely[0] if likely else Fraction(25)
 
 
 def _chroma_location(stream: VideoStream, frame: av.VideoFrame, start: bytes) -> int:

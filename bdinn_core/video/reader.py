@@ -20,7 +20,8 @@ from ..errors import InputError, OptionError
 from ..planes import Frame
 from .formats import Repacker, read_planes
 from .hwaccel import without_pixels, wrap_planes
-from .probe import STDIO, describe, find_video, fraction, open_input, reason, stored_format
+from .opening import STDIO, open_input, reason
+from .probe import describe, find_video, fraction, stored_format
 
 if TYPE_CHECKING:  # importing torch takes seconds
     from ..transfer import AnyFrame
@@ -82,11 +83,12 @@ class Source:
     """A media file being read, from `start` to `end`.
 
     Args:
-        name: a file's path, or `-` for y4m on standard input.
+        name: a file's path, or `-` for y4m on standard input; with `allow_url` also an address.
         start: first moment wanted, in seconds after the first picture; `None` is the beginning.
         end: first moment not wanted any more, likewise; `None` is the end.
         threads: how many the decoder may have; 0 is one a core.
         accelerator: what decodes the picture if it can; `None` is the CPU.
+        allow_url: whether other files and addresses that this one names may be opened.
 
     Where either is given the file is cut: times are counted from the first picture kept. Where
     neither is, times stay as they are, even if the first isn't 0.
@@ -103,9 +105,10 @@ class Source:
         end: Fraction | None = None,
         threads: int = 0,
         accelerator: HWAccel | None = None,
+        allow_url: bool = False,
     ) -> None:
         self.name = "standard input" if name == STDIO else name
-        self.container, start_bytes = open_input(name, accelerator)
+        self.container, start_bytes = open_input(name, accelerator, allow_url)
         self.video = find_video(self.container, self.name)
         self.video.codec_context.thread_count = threads
         if not self.video.codec_context.is_hwaccel:

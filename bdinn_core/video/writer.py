@@ -14,11 +14,11 @@ from av.video.stream import VideoStream
 
 from ..errors import OptionError, OutputError
 from .codecs import Encoding, keeps_aspect, keeps_location
-from .encoder_log import listen, rejections
+from .ffmpeg_log import listen, rejections
 from .formats import Repacker, Tags, write_planes
 from .job import VideoJob
+from .opening import reason
 from .output import PartFile
-from .probe import reason
 from .reader import Picture, Source
 from .subtitles import Converter, text_codec
 

@@ -9,8 +9,9 @@ from ..errors import OptionError, OutputError
 from .codecs import Encoding, choose_pixel
 from .formats import PixelFormat, Tags
 from .job import VideoJob
+from .opening import STDIO
 from .output import PartFile
-from .probe import STDIO, VideoInfo
+from .probe import VideoInfo
 from .reader import Picture
 
 __all__ = ["Y4MWriter", "is_y4m", "plan_y4m"]

@@ -1,4 +1,4 @@
-"""Hearing what an encoder library says while it opens, instead of letting it write to stderr."""
+"""Hearing what FFmpeg and its libraries say while they open something, and keeping it off stderr."""
 
 import os
 import re
@@ -24,15 +24,17 @@ def listen() -> Iterator[list[str]]:
     Nothing else may write to stderr meanwhile. The list is filled when the context ends.
     """
     lines: list[str] = []
-    level = av.logging.get_level()
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     with tempfile.TemporaryFile() as sink, av.logging.Capture(local=False) as log:
         stderr = os.dup(2)
         os.dup2(sink.fileno(), 2)
         av.logging.set_level(av.logging.WARNING)
+        av.logging.set_skip_repeated(False)  # what it said to somebody before counts too
         try:
             yield lines
         finally:
             av.logging.set_level(level)
+            av.logging.set_skip_repeated(skips)
             os.dup2(stderr, 2)
             os.close(stderr)
             sink.seek(0)

@@ -1,0 +1,124 @@
+"""Opening a media file: that one file, and nothing else unless the user says so."""
+
+import os
+from functools import cache
+from io import FileIO
+from pathlib import Path
+
+import av
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.format import formats_available
+
+from ..errors import InputError
+from .ffmpeg_log import listen
+
+__all__ = ["STDIO", "Y4M_MAGIC", "open_input", "reason"]
+
+STDIO = "-"
+"""As a file name: y4m on standard input or output."""
+Y4M_MAGIC = b"YUV4MPEG2 "
+REFERRING = {
+    "concat", "dash", "hls", "image2", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp", "vobsub",
+}  # fmt: skip
+"""FFmpeg's formats that open what their content, or a file's name, tells them to."""
+_Y4M_HEADER_MAX = 256
+
+
+class _PipeInput:
+    """A pipe for FFmpeg to read, its first line read before: Ctrl-C works while it's awaited."""
+
+    def __init__(self, file: int | str) -> None:
+        # Unbuffered: a thread stuck in a buffered read would block the interpreter's exit.
+        self._raw = open(file, "rb", buffering=0, closefd=file != 0)  # noqa: SIM115 - closed with the process
+        self.start = _first_line(self._raw)
+        self._held = self.start
+
+    def read(self, size: int) -> bytes:
+        held, self._held = self._held, b""
+        return held or self._raw.read(size)
+
+
+def _first_line(file: FileIO) -> bytes:
+    """The header if `file` is y4m, and no more bytes of anything else than tell that it isn't."""
+    line = b""
+    while Y4M_MAGIC.startswith(line[: len(Y4M_MAGIC)]) and len(line) < _Y4M_HEADER_MAX:
+        byte = file.read(1)
+        if not byte or byte == b"\n":
+            return line + (byte or b"")
+        line += byte
+    return line
+
+
+def reason(error: FFmpegError) -> str:
+    """FFmpeg's own words for `error`, without its call."""
+    return (error.strerror or str(error)).lower()
+
+
+@cache
+def _local_only() -> dict[str, str]:
+    """Options for FFmpeg to open the one file it's given, and nothing that this one names."""
+    return {"protocol_whitelist": "file", "format_whitelist": ",".join(formats_available - REFERRING)}
+
+
+def open_input(
+    name: str, accelerator: HWAccel | None = None, allow_url: bool = False
+) -> tuple[InputContainer, bytes]:
+    """Opens a media file, or y4m on standard input for `-`.
+
+    Args:
+        name: A file's path; with `allow_url` also an address.
+        accelerator: What decodes its video if it can.
+        allow_url: Whether files that name others, or addresses, may have them opened.
+
+    Returns:
+        The container, and its first bytes: the whole header where it's y4m.
+
+    Raises:
+        InputError: if it's missing, empty, a directory or not media; the message names it.
+    """
+    shown = "standard input" if name == STDIO else name
+    try:
+        if name == STDIO:
+            if os.isatty(0):
+                raise InputError("standard input is a terminal; pipe y4m into it")
+            pipe = _PipeInput(0)
+            if not pipe.start.startswith(Y4M_MAGIC):
+                raise InputError(
+                    "standard input isn't y4m; `vspipe -c y4m` and `ffmpeg -f yuv4mpegpipe` write it"
+                )
+            return av.open(pipe, "r", format="yuv4mpegpipe", buffer_size=1 << 20), pipe.start
+        if "://" in name and not Path(name).exists():
+            if not allow_url:
+                raise InputError(f"{name} is an address: give --allow-url to open it")
+            return av.open(name, "r", hwaccel=accelerator), b""
+        options = {} if allow_url else _local_only()
+        path = Path(name)
+        if not path.exists():
+            raise InputError(f"{name}: no such file")
+        if path.is_dir():
+            raise InputError(f"{name} is a directory, not a file")
+        if path.is_fifo():
+            pipe = _PipeInput(name)
+            return av.open(pipe, "r", options=options, buffer_size=1 << 20, hwaccel=accelerator), pipe.start
+        if path.is_file() and path.stat().st_size == 0:
+            raise InputError(f"{name} is empty")
+        with open(name, "rb", buffering=0) as file:
+            start = _first_line(file)
+        return _open_file(name, options, accelerator), start
+    except FFmpegError as error:
+        raise InputError(f"{shown} isn't media FFmpeg can read ({reason(error)})") from error
+    except OSError as error:
+        raise InputError(f"{shown} can't be read ({error.strerror})") from error
+
+
+def _open_file(name: str, options: dict[str, str], accelerator: HWAccel | None) -> InputContainer:
+    with listen() as lines:
+        try:
+            return av.open(f"file:{name}", "r", options=options, hwaccel=accelerator)
+        except FFmpegError as error:
+            failed = error
+    if any("whitelist" in line for line in lines):
+        raise InputError(f"{name} is a list of other files: give --allow-url to open them") from failed
+    raise failed

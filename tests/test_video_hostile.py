@@ -1,0 +1,114 @@
+"""Files made to do harm: to have other files read, addresses called, or memory taken."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from media import make, smooth
+
+from bdinn_core.errors import InputError
+from bdinn_core.video.reader import Picture, Source
+
+SIDE = 65535
+
+
+@pytest.fixture
+def limited_memory() -> Iterator[None]:
+    """At most 2 GiB more than now: asking for more fails at once."""
+    resource = pytest.importorskip("resource")
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**31, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def count(path: Path, **options: bool) -> int:
+    source = Source(str(path), **options)
+    try:
+        return sum(isinstance(item, Picture) for item in source.items(set()))
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nother.ts\n#EXT-X-ENDLIST\n"),
+        ("list.ffconcat", "ffconcat version 1.0\nfile other.ts\n"),
+        ("disguised.mkv", "ffconcat version 1.0\nfile other.ts\n"),
+    ],
+)
+def test_files_that_name_others_are_opened_only_if_asked(tmp_path, name, text):
+    make(tmp_path / "other.ts", codec="libx264", draw=smooth)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=rf"{name}.*--allow-url"):
+        count(tmp_path / name)
+    assert count(tmp_path / name, allow_url=True) == 6
+
+
+def test_addresses_are_called_only_if_asked():
+    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:1/in\.mkv is an address: give --allow-url"):
+        Source("http://127.0.0.1:1/in.mkv")
+    with pytest.raises(InputError, match="refused"):  # nobody listens there
+        Source("http://127.0.0.1:1/in.mkv", allow_url=True)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _png() -> bytes:
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, 6, 0, 0, 0)
+    data = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(bytes(100))) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + data
+
+
+def _bmp() -> bytes:
+    header = struct.pack("<IHHIIiiHHIIIIII", 154, 0, 0, 54, 40, SIDE, SIDE, 1, 24, 0, 0, 0, 0, 0, 0)
+    return b"BM" + header + bytes(100)
+
+
+def _ivf(codec: bytes) -> bytes:
+    picture = bytes([0x10, 0, 0, 0x9D, 0x01, 0x2A]) + struct.pack("<HH", SIDE, SIDE) + bytes(40)
+    header = struct.pack("<HHIHHIIII", 0, 32, int.from_bytes(codec, "little"), SIDE, SIDE, 25, 1, 1, 0)
+    return b"DKIF" + header + struct.pack("<IQ", len(picture), 0) + picture
+
+
+def _mkv(path: Path) -> bytes:
+    """FFV1, whose size only the container tells, in a Matroska file that claims another one."""
+    make(path, draw=smooth, width=320, height=288)
+    real, claimed = (
+        struct.pack(">2sH2sH", b"\xb0\x82", w, b"\xba\x82", h) for w, h in ((320, 288), (SIDE,) * 2)
+    )
+    content = path.read_bytes()
+    assert real in content
+    return content.replace(real, claimed)
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp", "y4m", "vp8", "vp9", "av1", "mkv"])
+def test_a_claim_of_65535x65535_is_refused_before_memory_is_taken(tmp_path, kind, limited_memory):
+    content = {
+        "png": _png,
+        "bmp": _bmp,
+        "y4m": lambda: f"YUV4MPEG2 W{SIDE} H{SIDE} F25:1 Ip A1:1 C444p16\nFRAME\n".encode() + bytes(100),
+        "vp8": lambda: _ivf(b"VP80"),
+        "vp9": lambda: _ivf(b"VP90"),
+        "av1": lambda: _ivf(b"AV01"),
+        "mkv": lambda: _mkv(tmp_path / "small.mkv"),
+    }[kind]()
+    path = tmp_path / f"large.{'ivf' if kind in ('vp8', 'vp9', 'av1') else kind}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=path.name):
+        count(path)
+
+
+def test_a_rate_of_a_thousand_million_is_not_believed(tmp_path):
+    path = tmp_path / "fast.y4m"
+    path.write_bytes(b"YUV4MPEG2 W16 H16 F1000000000:1 Ip A1:1 C420\n" + (b"FRAME\n" + bytes(384)) * 3)
+    source = Source(str(path))
+    assert source.info.rate == 25
+    source.close()
+    assert count(path) == 3
