@@ -1,7 +1,9 @@
 """Options and fixtures that all tests share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bdinn_core.environment import FOR_TORCH
 
@@ -45,3 +47,39 @@ def shared_dir(request: pytest.FixtureRequest) -> Path:
 def data_dir() -> Path:
     """The small files kept in the repository."""
     return Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a small network with random weights: it changes every pixel."""
+    from bdinn_core.checkpoint import save_model
+    from bdinn_core.network import BDINN, CONFIGS
+
+    path = tmp_path_factory.mktemp("model") / "random.safetensors"
+    torch.manual_seed(0)
+    network = BDINN(CONFIGS["fast"])
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    save_model(network, path, {})
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def run(model: str) -> Callable[..., Any]:
+    """Runs a job, by default at strength 0; returns what it said."""
+    from jobs import News
+
+    from bdinn_core.options import DebandOptions
+    from bdinn_core.video import VideoJob, run_job
+
+    def run(
+        source: Path | str, output: Path | str, options: dict[str, Any] | None = None, **job: Any
+    ) -> News:
+        news = News()
+        deband = DebandOptions(**{"model": model, "device": "cpu", **(options or {"strength": 0})})
+        count = run_job(VideoJob(source=str(source), output=str(output), **job), deband, news)
+        assert news.frames == count
+        return news
+
+    return run

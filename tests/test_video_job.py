@@ -15,51 +15,17 @@ import pytest
 import torch
 from av.stream import Disposition
 from click.testing import CliRunner
+from jobs import FAST_X265, LOSSLESS
 from media import LINES, assert_same_pictures, make, planes, read, smooth
 
 from bdinn_core.checkpoint import save_model
 from bdinn_core.engine import Debander
 from bdinn_core.errors import InputError, OptionError, OutputError
-from bdinn_core.network import BDINN, CONFIGS, BDINNConfig
+from bdinn_core.network import BDINN, BDINNConfig
 from bdinn_core.options import DebandOptions
 from bdinn_core.planes import Frame, FrameFormat
 from bdinn_core.restorer import Restorer
 from bdinn_core.transfer import DeviceFrame
-from bdinn_core.video import Progress, VideoJob, run_job
-
-LOSSLESS = {"codec": "ffv1", "pix_fmt": "source"}
-FAST_X265 = {"preset": "ultrafast"}
-
-
-class News(Progress):
-    """Keeps what a job says."""
-
-    def __init__(self) -> None:
-        self.total: int | None = None
-        self.frames = 0
-        self.warnings: list[str] = []
-
-    def begin(self, total: int | None) -> None:
-        self.total = total
-
-    def advance(self, frames: int) -> None:
-        self.frames += frames
-
-    def warn(self, line: str) -> None:
-        self.warnings.append(line)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """The path of a small network with random weights: it changes every pixel."""
-    path = tmp_path_factory.mktemp("model") / "random.safetensors"
-    torch.manual_seed(0)
-    network = BDINN(CONFIGS["fast"])
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter += 0.05 * torch.randn_like(parameter)
-    save_model(network, path, {})
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -68,22 +34,6 @@ def tiny(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(BDINN(BDINNConfig(widths=(4, 4), depths=(1, 1), banded_from_level=2)), path, {})
     return str(path)
-
-
-@pytest.fixture(scope="module")
-def run(model):
-    """Runs a job, by default at strength 0; returns what it said."""
-
-    def run(
-        source: Path | str, output: Path | str, options: dict[str, Any] | None = None, **job: Any
-    ) -> News:
-        news = News()
-        deband = DebandOptions(**{"model": model, "device": "cpu", **(options or {"strength": 0})})
-        count = run_job(VideoJob(source=str(source), output=str(output), **job), deband, news)
-        assert news.frames == count
-        return news
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -480,19 +430,6 @@ def _check_real_clip(run: Any, source: Path, output: Path, job: dict[str, Any]) 
         for (a, _), (b, _) in zip(packets, after.packets[stream], strict=True):
             assert abs(a - b) <= Fraction(1, 1000) + Fraction(1, 44100)
     assert [text for _, text in after.texts if text] == [text for _, text in before.texts if text]
-
-
-def test_hdr_metadata_is_lost_with_a_warning(run, tmp_path):
-    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
-    options = {"x265-params": f"log-level=error:hdr10=1:master-display={display}:max-cll=1000,400"}
-    clip = {"codec": "libx265", "pix_fmt": "yuv420p10le", "draw": smooth, "width": 96, "height": 64}
-    source = make(tmp_path / "in.mkv", options=options, **clip)
-    news = run(source, tmp_path / "out.mkv", **FAST_X265)
-    kinds = {kind.name for kind in read(tmp_path / "out.mkv").frames[0].side_data}
-    assert not kinds & {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"}
-    assert news.warnings == [
-        "HDR metadata (mastering display, content light level) is lost; the colour tags are kept"
-    ]
 
 
 def test_a_chroma_location_nobody_keeps_is_told(run, tmp_path):

@@ -17,6 +17,7 @@ from av.video.format import VideoFormat
 
 from ..errors import FormatError, OptionError, OutputError
 from .formats import PixelFormat
+from .hdr import HDR, svtav1_params, x264_params, x265_params
 from .probe import VideoInfo
 
 __all__ = ["Encoding", "choose_pixel", "keeps_aspect", "keeps_location", "plan_encoding"]
@@ -53,6 +54,8 @@ class _Rules:
     """False: lists formats with alpha, but fails on them."""
     keeps_aspect: bool = True
     """Whether the stream itself says the sample aspect ratio, where the container doesn't."""
+    hdr: Callable[[HDR], str] | None = None
+    """What says there how high the dynamic range is; `None`: nothing does."""
     locations: range | tuple[int, ...] = ()
     """Chroma locations, as FFmpeg numbers them, that the stream itself can say."""
 
@@ -74,10 +77,16 @@ _RULES = {
         min_side=16,
         min_side_deep=64,
         alpha=False,
+        hdr=x265_params,
         locations=range(1, 7),
     ),
     "libx264": _Rules(
-        params="x264-params", preset="medium", max_crf=51, even_chroma=True, locations=range(1, 7)
+        params="x264-params",
+        preset="medium",
+        max_crf=51,
+        even_chroma=True,
+        hdr=x264_params,
+        locations=range(1, 7),
     ),
     # To SVT-AV1's wrapper a crf of 0 means that none is given.
     "libsvtav1": _Rules(
@@ -89,6 +98,7 @@ _RULES = {
         min_side=2,
         min_side_deep=2,
         keeps_aspect=False,
+        hdr=svtav1_params,
         locations=(1, 3),
     ),
     # Without a bitrate of 0 libvpx takes crf as a mere limit.
@@ -235,12 +245,14 @@ def plan_encoding(
     preset: str | None = None,
     encoder_options: Sequence[tuple[str, str]] = (),
     threads: int = 0,
+    drop_hdr: bool = False,
 ) -> Encoding:
     """Decides format and options of the encoder; the arguments are those of `VideoJob`.
 
     Raises:
         OptionError: for an encoder or option that doesn't exist.
-        OutputError: if the encoder can't hold the picture; the message names some that can.
+        OutputError: if the encoder can't hold the picture, or say what the source says of its dynamic range;
+            the message names some that can.
     """
     codec = _find_encoder(codec)
     source = info.pixel
@@ -249,13 +261,26 @@ def plan_encoding(
     if obstacle is not None:
         others = ", ".join(_takers(pix_fmt, output_depth, info)) or "none known"
         raise OutputError(f"{codec} can't encode this picture: {obstacle}; codecs that can: {others}")
+    hdr = HDR() if drop_hdr else info.hdr
+    _refuse_lost_hdr(codec, hdr)
     names = {f.name for f in Codec(codec, "w").video_formats or [] if not f.name.startswith("yuvj")}
     return Encoding(
         codec=codec,
         pixel=pixel,
         pix_fmt=pix_fmt if pix_fmt in names else _pix_fmts(codec)[pixel],
-        options=_options(codec, crf, preset, encoder_options, threads),
+        options=_options(codec, crf, preset, encoder_options, threads, hdr),
     )
+
+
+def _refuse_lost_hdr(codec: str, hdr: HDR) -> None:
+    if hdr.dynamic:
+        lost = f"{' and '.join(hdr.dynamic)} can't be encoded again"
+    elif hdr and _RULES.get(codec, _OTHERS).hdr is None:
+        able = ", ".join(name for name, rules in _RULES.items() if rules.hdr is not None)
+        lost = f"{codec} can't say the source's {hdr}; codecs that can: {able}"
+    else:
+        return
+    raise OutputError(f"{lost}; or give --hdr drop, to keep no more than the colour tags")
 
 
 def _rate_control(rules: _Rules, extra: Sequence[tuple[str, str]]) -> str | None:
@@ -274,7 +299,12 @@ def _check_crf(codec: str, crf: float) -> None:
 
 
 def _options(
-    codec: str, crf: float | None, preset: str | None, extra: Sequence[tuple[str, str]], threads: int
+    codec: str,
+    crf: float | None,
+    preset: str | None,
+    extra: Sequence[tuple[str, str]],
+    threads: int,
+    hdr: HDR,
 ) -> dict[str, str]:
     """FFmpeg options of `codec`: what isn't one goes into the library's own list."""
     rules = _RULES.get(codec, _OTHERS)
@@ -295,6 +325,8 @@ def _options(
     ours = OptionFlags.ENCODING_PARAM | OptionFlags.VIDEO_PARAM
     names |= {option.name for option in known.generic if option.flags & ours == ours}
     params = [rules.fixed_params] if rules.fixed_params else []
+    if hdr and rules.hdr is not None:
+        params.append(rules.hdr(hdr))
     if threads and rules.threads is not None:
         params.append(rules.threads(threads))
     elif threads:

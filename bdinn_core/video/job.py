@@ -44,6 +44,9 @@ class VideoJob:
     encoder_options: Sequence[tuple[str, str]] = ()
     """An encoder's option, as key=value; may be repeated. FFmpeg's option of that name if there is
     one, else the library's own (x265-params, x264-params, svtav1-params)."""
+    hdr: str = "keep"
+    """What becomes of metadata of high dynamic range (mastering display, content light level, HDR10+, Dolby
+    Vision): keep refuses what can't be kept, drop leaves it out. Colour tags are kept always."""
     start: Fraction | None = None
     """Where to begin, in seconds or as hh:mm:ss.ms, counted from the first picture."""
     end: Fraction | None = None
@@ -72,6 +75,8 @@ class VideoJob:
         for key, value in self.encoder_options:
             if not key or not isinstance(value, str):
                 raise OptionError(f"encoder_options must be pairs of key and value, not {(key, value)!r}")
+        if self.hdr not in ("keep", "drop"):
+            raise OptionError(f"hdr must be keep or drop, not {self.hdr!r}")
         check_integer("threads", self.threads, 0, 1024, "a whole number 0..1024")
         if not isinstance(self.hwaccel, str) or not re.fullmatch(r"none|cuda(:[0-9]+)?", self.hwaccel):
             raise OptionError(f"hwaccel must be none, cuda or cuda:N, not {self.hwaccel!r}")

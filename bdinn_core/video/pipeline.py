@@ -93,14 +93,15 @@ def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
         preset=job.preset,
         encoder_options=job.encoder_options,
         threads=job.threads,
+        drop_hdr=job.hdr == "drop",
     )
 
 
 def _open_writer(job: VideoJob, source: Source, encoding: Encoding, progress: Progress) -> Writer:
     if source.info.interlaced:
         progress.warn("the source is interlaced: its fields are debanded one by one, but their order is lost")
-    if source.info.hdr:
-        progress.warn(f"HDR metadata ({', '.join(source.info.hdr)}) is lost; the colour tags are kept")
+    if source.info.hdr and (job.hdr == "drop" or is_y4m(job.output)):
+        progress.warn(f"left out: {source.info.hdr}; the colour tags are kept")
     if is_y4m(job.output):
         return Y4MWriter(job.output, source.info, encoding, progress.warn)
     return MediaWriter(job, source, encoding, progress.warn)

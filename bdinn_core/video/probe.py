@@ -1,7 +1,7 @@
 """What a media file's picture is, from the container and the first decoded frame."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
@@ -13,21 +13,13 @@ from av.video.stream import VideoStream
 from ..errors import FormatError, InputError
 from ..planes import FrameFormat
 from .formats import PixelFormat, Tags
+from .hdr import HDR, read_hdr
 from .opening import Y4M_MAGIC
 
 __all__ = ["VideoInfo", "describe", "find_video", "fraction", "stored_format"]
 
 MOST_PIXELS = 2**28
 """16384 x 16384. A few bytes can claim any size, and decoders take memory for what they're told."""
-_HDR = {
-    "MASTERING_DISPLAY_METADATA": "mastering display",
-    "CONTENT_LIGHT_LEVEL": "content light level",
-    "DYNAMIC_HDR_PLUS": "HDR10+",
-    "DYNAMIC_HDR_VIVID": "HDR Vivid",
-    "DOVI_RPU_BUFFER": "Dolby Vision",
-    "DOVI_METADATA": "Dolby Vision",
-}
-"""FFmpeg's names of side data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +42,8 @@ class VideoInfo:
     interlaced: bool
     display_matrix: bytes | None
     """Rotation or flip a player applies: 9 little-endian 32-bit integers, as FFmpeg stores it."""
-    hdr: tuple[str, ...] = ()
-    """What the first frame says of high dynamic range beyond its tags, in words."""
+    hdr: HDR = field(default_factory=HDR)
+    """What the first frame says of high dynamic range beyond its tags."""
 
 
 def find_video(container: InputContainer, name: str) -> VideoStream:
@@ -140,5 +132,5 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
         rate=_rate(stream),
         interlaced=frame.interlaced_frame,
         display_matrix=None if matrix is None else bytes(matrix),
-        hdr=tuple(dict.fromkeys(what for kind, what in _HDR.items() if frame.side_data.get(kind))),
+        hdr=read_hdr(frame),
     )
