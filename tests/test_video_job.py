@@ -239,22 +239,6 @@ def test_a_result_is_what_the_engine_makes_of_the_picture_and_its_number(run, tm
             np.testing.assert_array_equal(x, y)
 
 
-def test_interlaced_pictures_are_debanded_field_by_field(run, tmp_path):
-    source = make(
-        tmp_path / "in.mkv", draw=smooth, codec="libx264", options={"x264-params": "tff=1", "crf": "10"}
-    )
-    news = run(source, tmp_path / "out.mkv", {"model": "fast"}, codec="ffv1")
-    assert any("its fields are debanded one by one" in warning for warning in news.warnings)
-    engine = Debander(DebandOptions(device="cpu", output_depth=10))
-    fmt = FrameFormat(family="yuv", subsampling=(1, 1))
-    pictures = zip(read(source).frames, read(tmp_path / "out.mkv").frames, strict=True)
-    for number, (a, b) in enumerate(pictures):
-        assert a.interlaced_frame
-        by_fields, whole = (engine(Frame(tuple(planes(a)), fmt, kind), number) for kind in (True, False))
-        assert all(np.array_equal(x, y) for x, y in zip(by_fields.planes, planes(b), strict=True))
-        assert not all(np.array_equal(x, y) for x, y in zip(whole.planes, planes(b), strict=True))
-
-
 def _half_white(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
     """White on the left in even pictures, on the right in odd ones; else black."""
     frame = av.VideoFrame(width, height, pix_fmt)

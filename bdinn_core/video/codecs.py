@@ -56,6 +56,8 @@ class _Rules:
     """Whether the stream itself says the sample aspect ratio, where the container doesn't."""
     hdr: Callable[[HDR], str] | None = None
     """What says there how high the dynamic range is; `None`: nothing does."""
+    interlaced: Mapping[str, str] | None = None
+    """Options by which it encodes interlaced pictures, and says so; `None`: it can't."""
     locations: range | tuple[int, ...] = ()
     """Chroma locations, as FFmpeg numbers them, that the stream itself can say."""
 
@@ -86,6 +88,7 @@ _RULES = {
         max_crf=51,
         even_chroma=True,
         hdr=x264_params,
+        interlaced={"flags": "+ildct+ilme"},
         locations=range(1, 7),
     ),
     # To SVT-AV1's wrapper a crf of 0 means that none is given.
@@ -103,9 +106,9 @@ _RULES = {
     ),
     # Without a bitrate of 0 libvpx takes crf as a mere limit.
     "libvpx-vp9": _Rules(fixed={"b": "0"}, whole_crf=True, keeps_aspect=False),
-    "prores_ks": _Rules(even_chroma=True, keeps_aspect=False),
+    "prores_ks": _Rules(even_chroma=True, keeps_aspect=False, interlaced={"flags": "+ildct"}),
     # It says the ratio in every frame, but FFmpeg's readers of Matroska don't find it there.
-    "ffv1": _Rules(keeps_aspect=False),
+    "ffv1": _Rules(keeps_aspect=False, interlaced={}),
 }
 _OTHERS = _Rules(keeps_aspect=False)
 _RATE_CONTROL = {"b", "bitrate", "crf", "lossless", "qp", "rc", "tbr"}
@@ -251,8 +254,8 @@ def plan_encoding(
 
     Raises:
         OptionError: for an encoder or option that doesn't exist.
-        OutputError: if the encoder can't hold the picture, or say what the source says of its dynamic range;
-            the message names some that can.
+        OutputError: if the encoder can't hold the picture, or say what the source says of its fields and its
+            dynamic range; the message names some that can.
     """
     codec = _find_encoder(codec)
     source = info.pixel
@@ -263,12 +266,13 @@ def plan_encoding(
         raise OutputError(f"{codec} can't encode this picture: {obstacle}; codecs that can: {others}")
     hdr = HDR() if drop_hdr else info.hdr
     _refuse_lost_hdr(codec, hdr)
+    interlaced = _interlaced_options(codec) if info.interlaced else {}
     names = {f.name for f in Codec(codec, "w").video_formats or [] if not f.name.startswith("yuvj")}
     return Encoding(
         codec=codec,
         pixel=pixel,
         pix_fmt=pix_fmt if pix_fmt in names else _pix_fmts(codec)[pixel],
-        options=_options(codec, crf, preset, encoder_options, threads, hdr),
+        options=interlaced | _options(codec, crf, preset, encoder_options, threads, hdr),
     )
 
 
@@ -281,6 +285,17 @@ def _refuse_lost_hdr(codec: str, hdr: HDR) -> None:
     else:
         return
     raise OutputError(f"{lost}; or give --hdr drop, to keep no more than the colour tags")
+
+
+def _interlaced_options(codec: str) -> dict[str, str]:
+    options = _RULES.get(codec, _OTHERS).interlaced
+    if options is None:
+        able = ", ".join(name for name, rules in _RULES.items() if rules.interlaced is not None)
+        raise OutputError(
+            f"{codec} can't say that a picture is interlaced; codecs that can: {able}; "
+            "or deinterlace it first, with `ffmpeg -vf bwdif` or in VapourSynth"
+        )
+    return dict(options)
 
 
 def _rate_control(rules: _Rules, extra: Sequence[tuple[str, str]]) -> str | None:

@@ -98,8 +98,6 @@ def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
 
 
 def _open_writer(job: VideoJob, source: Source, encoding: Encoding, progress: Progress) -> Writer:
-    if source.info.interlaced:
-        progress.warn("the source is interlaced: its fields are debanded one by one, but their order is lost")
     if source.info.hdr and (job.hdr == "drop" or is_y4m(job.output)):
         progress.warn(f"left out: {source.info.hdr}; the colour tags are kept")
     if is_y4m(job.output):

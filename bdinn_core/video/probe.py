@@ -40,6 +40,7 @@ class VideoInfo:
     rate: Fraction
     """Average frames a second; 25 where the file doesn't say."""
     interlaced: bool
+    """Whether the lines of the first picture belong by turns to two fields, of two moments."""
     display_matrix: bytes | None
     """Rotation or flip a player applies: 9 little-endian 32-bit integers, as FFmpeg stores it."""
     hdr: HDR = field(default_factory=HDR)

@@ -64,6 +64,7 @@ class MediaWriter:
         self._durations: dict[int, int] = {}
         self._copies: dict[int, Stream] = {}
         self._converters: dict[int, Converter] = {}
+        self._interlaced = source.info.interlaced
         self._finished = False
         self._part = PartFile(job.output)
         self._container = _open_output(self._part, job.output)
@@ -96,6 +97,10 @@ class MediaWriter:
             OutputError: if the encoder or the file fails.
         """
         self._durations[picture.pts] = picture.duration
+        if picture.carrier.interlaced_frame and not self._interlaced:
+            self._interlaced = True
+            time = float(picture.pts * self._info.time_base)
+            self._warn(f"at {time:.3f} s the picture becomes interlaced, which the result doesn't say")
         self._mux(self._encode(self._video_frame(picture)))
 
     def packet(self, packet: Packet) -> None:
