@@ -29,7 +29,7 @@ __all__ = ["main"]
 
 os.environ.update({**FOR_TORCH, **os.environ})
 
-EXIT_INPUT, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 130, 128
+EXIT_INPUT, EXIT_USAGE, EXIT_DAMAGED, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 3, 130, 128
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -105,6 +105,8 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "start": {"type": _TIME, "metavar": "TIME"},
     "end": {"type": _TIME, "metavar": "TIME"},
     "allow_url": {"is_flag": True},
+    "strict": {"is_flag": True},
+    "keep_partial": {"is_flag": True},
     "overwrite": {"names": ["-y", "--overwrite"], "is_flag": True},
 }
 """What a flag's name and its field's default don't tell of how it's written."""
@@ -150,11 +152,12 @@ def _command() -> click.Command:
     return click.Command("bdinn-video", params=parameters, callback=_run, help=about)
 
 
-def _run(**values: Any) -> None:
+def _run(**values: Any) -> int:
     deband = DebandOptions(**{f.name: values[f.name] for f in _flag_fields(DebandOptions)})
     job = VideoJob(**{f.name: values[f.name] for f in fields(VideoJob)})
     with Console() as console:
-        run_job(job, deband, console)
+        report = run_job(job, deband, console)
+    return EXIT_DAMAGED if report.damaged else 0
 
 
 class _Terminated(BaseException):
@@ -172,8 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; `None` takes the process's.
 
     Returns:
-        The exit code: 0 done, 1 bad input or output, 2 wrong usage, 130 Ctrl-C, 143 terminated,
-        129 hung up.
+        The exit code: 0 done, 1 bad input or output, 2 wrong usage, 3 done, but the source is damaged, 130
+        Ctrl-C, 143 terminated, 129 hung up.
     """
     if sys.stderr is None:  # closed by the caller: print would turn to standard output
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process runs
@@ -183,8 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         with _command().make_context("bdinn-video", list(arguments)) as context:
-            context.command.invoke(context)
-        return 0
+            return context.command.invoke(context)
     except click.exceptions.Exit as done:  # --help
         return done.exit_code
     except click.ClickException as error:

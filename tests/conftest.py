@@ -78,8 +78,8 @@ def run(model: str) -> Callable[..., Any]:
     ) -> News:
         news = News()
         deband = DebandOptions(**{"model": model, "device": "cpu", **(options or {"strength": 0})})
-        count = run_job(VideoJob(source=str(source), output=str(output), **job), deband, news)
-        assert news.frames == count
+        news.report = run_job(VideoJob(source=str(source), output=str(output), **job), deband, news)
+        assert news.frames == news.report.frames
         return news
 
     return run

@@ -1,6 +1,7 @@
 """For tests of whole jobs."""
 
 from bdinn_core.video import Progress
+from bdinn_core.video.pipeline import Report
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "source"}
 FAST_X265 = {"preset": "ultrafast"}
@@ -13,6 +14,7 @@ class News(Progress):
         self.total: int | None = None
         self.frames = 0
         self.warnings: list[str] = []
+        self.report = Report(0, False)
 
     def begin(self, total: int | None) -> None:
         self.total = total

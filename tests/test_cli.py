@@ -120,7 +120,7 @@ def test_bad_input_exits_with_1_and_one_line(tmp_path, data_dir, kind):
     message = {
         "missing": "no such file",
         "text": "isn't media",
-        "damaged": "is damaged",
+        "damaged": "no picture could be decoded",
         "sound": "no video stream",
         "directory": "is a directory",
     }[kind]

@@ -439,15 +439,6 @@ def test_only_a_named_chroma_location_of_y4m_counts(run, tmp_path, layout, locat
     assert header == f"YUV4MPEG2 W64 H48 F25:1 Ip A1:1 C{again}".encode()
 
 
-def test_a_source_that_ends_early_is_told(run, tmp_path):
-    whole = make(tmp_path / "whole.mkv", times=range(50))
-    source = tmp_path / "in.mkv"
-    source.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    news = run(source, tmp_path / "out.mkv", **LOSSLESS)
-    assert 20 < news.frames < 30
-    assert f"ended after {news.frames} of about 50 frames; it may be damaged" in news.warnings[-1]
-
-
 @pytest.mark.parametrize("options", [{"strength": (1.0, 1.0, 1.0)}, {"grain": (1, 2, 3)}, {"planes": (1, 2)}])
 def test_planes_that_grey_has_not_are_refused(run, tmp_path, options):
     source = make(tmp_path / "in.mkv", pix_fmt="gray")

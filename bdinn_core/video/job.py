@@ -59,6 +59,11 @@ class VideoJob:
     says so."""
     allow_url: bool = False
     """Open addresses too, and what playlists name, here or elsewhere; else IN is opened and nothing more."""
+    strict: bool = False
+    """Stop at the first damage of the source. Else all that can be decoded is, and a line and exit code 3 say
+    what can't."""
+    keep_partial: bool = False
+    """Keep what was made so far if the source can't be read on, as when its size changes; exit code 3."""
     overwrite: bool = False
     """Replace an existing output."""
 

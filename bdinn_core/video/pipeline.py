@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import batched
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from av.packet import Packet
 
+from ..errors import InputError
 from ..options import DebandOptions
 from ..planes import Frame
 from .codecs import Encoding, plan_encoding
@@ -27,7 +28,7 @@ from .y4m import Y4MWriter, is_y4m, plan_y4m
 if TYPE_CHECKING:
     from ..engine import Debander
 
-__all__ = ["run_job"]
+__all__ = ["Report", "run_job"]
 
 AHEAD = 4
 """Pictures a stage may be ahead of the next: enough to even out key frames and scene cuts."""
@@ -35,7 +36,16 @@ AHEAD_BYTES = 2**27
 """What they may take of memory: of pictures larger than 4K, only those in work are held."""
 
 
-def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
+class Report(NamedTuple):
+    """How a job ended."""
+
+    frames: int
+    """Pictures written."""
+    damaged: bool
+    """Whether something of the source is missing in the result, or wrong."""
+
+
+def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> Report:
     """Debands a video.
 
     Args:
@@ -45,7 +55,7 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
         progress: is told how it goes.
 
     Returns:
-        The number of pictures written.
+        How it ended, if there is an output.
 
     Raises:
         BdinnError: if anything is wrong; then there is no output. Wrong options and files are found
@@ -64,17 +74,18 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> int:
         writer = opened.enter_context(closing(_open_writer(job, source, encoding, progress)))
         engine = opened.enter_context(_engine(options, encoding, mask, job.threads, progress))
         progress.begin(source.estimated_frames)
-        count = _run_stages(source, engine, mask, writer, progress)
+        count, failure = _run_stages(source, engine, mask, writer, progress, job.keep_partial)
         writer.finish()
-        expected = source.estimated_frames if source.tells_length else None
-    if expected is not None and count < 0.95 * expected - 1:
-        progress.warn(f"{source.name} ended after {count} of about {expected} frames; it may be damaged")
-    return count
+    if failure is not None:
+        progress.warn(f"{failure}; what came before is kept: {count} pictures")
+    if source.damage:
+        progress.warn(f"{source.name} is damaged: {source.damage}")
+    return Report(count, bool(failure or source.damage))
 
 
 def _open_source(job: VideoJob, device: str, progress: Progress) -> Source:
     accelerator = find_accelerator(job.hwaccel, device, progress.warn)
-    source = Source(job.source, job.start, job.end, job.threads, accelerator, job.allow_url)
+    source = Source(job.source, job.start, job.end, job.threads, accelerator, job.allow_url, job.strict)
     if accelerator is not None and not source.accelerated:
         codec = source.video.codec_context.name
         progress.warn(f"hwaccel {job.hwaccel} can't decode this {codec} picture: the CPU does")
@@ -140,20 +151,36 @@ def _ahead(source: Source, batch_size: int) -> int:
 
 
 def _run_stages(
-    source: Source, engine: "Debander", mask: np.ndarray | MaskClip | None, writer: Writer, progress: Progress
-) -> int:
-    """Reads and writes in threads of their own and debands in this one, where Ctrl-C arrives."""
+    source: Source,
+    engine: "Debander",
+    mask: np.ndarray | MaskClip | None,
+    writer: Writer,
+    progress: Progress,
+    keep_partial: bool,
+) -> tuple[int, InputError | None]:
+    """Reads and writes in threads of their own and debands in this one, where Ctrl-C arrives.
+
+    Returns:
+        The number of pictures, and why there are no more of them, if that's a failure to be lived with.
+    """
     ahead = _ahead(source, engine.batch_size)
     decoded: Pipe[Picture] = Pipe(ahead)
     results: Pipe[Picture | Packet] = Pipe(ahead)
     count = 0
+    failure: InputError | None = None
 
     def read() -> None:
-        for item in source.items(writer.streams):
-            if isinstance(item, Picture):
-                decoded.put(item)
-            else:
-                results.put(item)
+        nonlocal failure
+        try:
+            for item in source.items(writer.streams):
+                if isinstance(item, Picture):
+                    decoded.put(item)
+                else:
+                    results.put(item)
+        except InputError as error:
+            if not keep_partial:
+                raise
+            failure = error
         decoded.finish()
 
     def write() -> None:
@@ -174,7 +201,7 @@ def _run_stages(
                 results.put(picture)
         results.finish()
         workers.join()
-    return count
+    return count, failure
 
 
 def _deband(

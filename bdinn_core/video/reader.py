@@ -18,6 +18,7 @@ from av.stream import Disposition, Stream
 
 from ..errors import InputError, OptionError
 from ..planes import Frame
+from .damage import Damage
 from .formats import Repacker, read_planes
 from .hwaccel import without_pixels, wrap_planes
 from .opening import STDIO, open_input, reason
@@ -32,6 +33,14 @@ SKEW_SECONDS = 10
 """How far behind the picture a file's sound may be stored."""
 SUBTITLE_SECONDS = 30
 """How long before a cut a subtitle that is still shown there may have begun."""
+TOLERATED_FRAMES, TOLERATED_SECONDS = 2, Fraction(1, 2)
+"""How much shorter than stated a picture, and a whole file, may be: some count what players drop."""
+_WITH_HIDDEN_PICTURES = {"vp8", "vp9", "libdav1d", "av1", "libvpx", "libvpx-vp9", "libaom-av1"}
+"""Decoders of codecs in which packets may hold pictures that are only referred to."""
+MOST_FAILURES = 16
+"""Attempts to read on from a place that can't be read."""
+NEW_START_SECONDS = 1
+"""How far times may go back by damage; farther, another recording begins."""
 SEEK_MARGIN_SECONDS = 1
 """Containers seek by decoding time, which runs ahead of the time a picture is shown."""
 
@@ -89,6 +98,7 @@ class Source:
         threads: how many the decoder may have; 0 is one a core.
         accelerator: what decodes the picture if it can; `None` is the CPU.
         allow_url: whether other files and addresses that this one names may be opened.
+        strict: whether the first damage is an error; else what can be decoded is.
 
     Where either is given the file is cut: times are counted from the first picture kept. Where
     neither is, times stay as they are, even if the first isn't 0.
@@ -106,6 +116,7 @@ class Source:
         threads: int = 0,
         accelerator: HWAccel | None = None,
         allow_url: bool = False,
+        strict: bool = False,
     ) -> None:
         self.name = "standard input" if name == STDIO else name
         self.container, start_bytes = open_input(name, accelerator, allow_url)
@@ -114,8 +125,13 @@ class Source:
         if not self.video.codec_context.is_hwaccel:
             self.video.thread_type = "AUTO"  # on a GPU, threads would only hold frames
         self.cut = start is not None or end is not None
+        self.damage = Damage()
+        """What was found wrong so far, in what was wanted."""
+        self._strict = False
         self._repack = Repacker()
         self._last_pts: int | None = None
+        self._packets = 0
+        self._reached = Fraction(0)
         self._held: deque[av.VideoFrame | Packet] = deque()
         self._items = self._decode()
         first = self._hold_until(None)
@@ -123,11 +139,16 @@ class Source:
             raise InputError(f"{self.name}: no picture could be decoded; it may be damaged or encrypted")
         self.info = describe(self.video, first, self.name, start_bytes)
         origin = _time(first)
+        self._origin = origin
         self._end = None if end is None else origin + end
         if start:
             first = self._skip_to(origin + start)
             if first is None:
                 raise OptionError(f"start ({float(start):g} s) is past the last picture of {self.name}")
+            self.damage = Damage()  # what isn't wanted may be damaged, or lack what it refers to
+        elif strict and self.damage:
+            raise InputError(f"{self.name} is damaged: {self.damage}")
+        self._strict = strict
         self.offset = _time(first) if self.cut else min(origin, Fraction(0))
         """Seconds to take off every time: a result starts at 0 if cut, and never before 0."""
         self.estimated_frames = self._estimate_frames(start or Fraction(0), end)
@@ -137,12 +158,6 @@ class Source:
     def accelerated(self) -> bool:
         """Whether the picture is decoded on a GPU."""
         return self.video.codec_context.pix_fmt == "cuda"
-
-    @property
-    def tells_length(self) -> bool:
-        """Whether the file says how long its picture is, not just its longest stream."""
-        video = self.video
-        return bool(video.frames) or video.duration is not None or len(self.container.streams) == 1
 
     def close(self) -> None:
         """Closes the file."""
@@ -157,28 +172,36 @@ class Source:
         """The pictures, and the packets of `streams` (indices), in the order they are stored.
 
         Raises:
-            InputError: at damage, or where size or format change; the message names the time.
+            InputError: where size or format change or time starts anew, and if `strict`, at the first damage;
+                the message names the time.
         """
         picture: Picture | None = None
         late = {s.index for s in self.container.streams.audio} & streams
         ended = False
-        for item in chain(self._drain_held(), self._items):
-            time = _time(item)
-            past_end = self._end is not None and time >= self._end
-            if isinstance(item, Packet):
-                if past_end:
-                    late.discard(item.stream_index)
-                elif item.stream_index in streams and self._retime(item):
-                    yield item
-            elif not ended:
-                following = self._picture(item, picture)
-                if picture is not None:
-                    yield replace(picture, duration=following.pts - picture.pts)
-                ended, picture = past_end, None if past_end else following
-            if ended and (not late or (self._end is not None and time > self._end + SKEW_SECONDS)):
-                return
+        try:
+            for item in chain(self._drain_held(), self._items):
+                time = _time(item)
+                past_end = self._end is not None and time >= self._end
+                if isinstance(item, Packet):
+                    if past_end:
+                        late.discard(item.stream_index)
+                    elif item.stream_index in streams and self._retime(item):
+                        yield item
+                elif not ended:
+                    following = self._picture(item, picture)
+                    if picture is not None:
+                        yield replace(picture, duration=following.pts - picture.pts)
+                    ended, picture = past_end, None if past_end else following
+                if ended and (not late or (self._end is not None and time > self._end + SKEW_SECONDS)):
+                    return
+        except InputError:
+            if picture is not None:  # it's whole, and may be wanted
+                yield replace(picture, duration=self._ticks_a_frame())
+            raise
         if picture is not None:
-            yield replace(picture, duration=self._last_duration(picture))
+            picture = replace(picture, duration=self._last_duration(picture))
+            yield picture
+            self._compare_with_claims(picture)
 
     def chapters(self) -> list[Any]:
         """The chapters as PyAV's dicts, cut and shifted as everything else."""
@@ -197,19 +220,87 @@ class Source:
 
     def _decode(self) -> Generator[av.VideoFrame | Packet, None, None]:
         """Decoded video frames, each with its time, and other streams' packets."""
-        try:
-            for packet in self.container.demux():
-                if packet.stream is not self.video:
+        for packet in self._demux():
+            if packet.stream is not self.video:
+                if packet.size:
+                    yield packet
+                continue
+            self._packets += bool(packet.size) and not packet.is_discard
+            try:
+                frames = self.video.decode(packet)
+            except FFmpegError as error:
+                self._damaged("lost", reason(error))
+                continue
+            if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+                self._damaged("faulty", "faults in the stream")
+            for frame in frames:
+                frame.pts = self._last_pts = self._timestamp(frame)
+                yield frame
+
+    def _demux(self) -> Iterator[Packet]:
+        """Packets; after a place that can't be read, those behind it, if any can be found."""
+        failures = 0
+        while True:
+            try:
+                for packet in self.container.demux():
+                    failures = 0
                     if packet.size:
-                        yield packet
-                    continue
-                for frame in self.video.decode(packet):
-                    frame.pts = self._last_pts = self._timestamp(frame)
-                    yield frame
-        except FFmpegError as error:
-            raise InputError(f"{self.name} is damaged{self._whereabouts()} ({reason(error)})") from error
-        except OSError as error:
-            raise InputError(f"{self.name} can't be read on ({error.strerror})") from error
+                        end = _time(packet) + (packet.duration or 0) * fraction(packet.time_base)
+                        self._reached = max(self._reached, end)
+                    yield packet
+                return
+            except FFmpegError as error:
+                failures += 1
+                self._damaged("unreadable", reason(error))
+                if failures > MOST_FAILURES:
+                    return
+            except OSError as error:
+                raise InputError(f"{self.name} can't be read on ({error.strerror})") from error
+
+    def _damaged(self, what: str, why: str) -> None:
+        """Takes note of damage, a field of `Damage`, or stops for it."""
+        if self._strict:
+            raise InputError(f"{self.name} is damaged{self._whereabouts()} ({why})")
+        self.damage.note(
+            what, None if self._last_pts is None else self._last_pts * fraction(self.video.time_base)
+        )
+
+    def _compare_with_claims(self, last: Picture) -> None:
+        """Compares what came with what the file says would: nothing may be lost in silence."""
+        if not self.cut and self.video.codec_context.name not in _WITH_HIDDEN_PICTURES:
+            lost = self._packets - self.damage.lost - (last.number + 1)
+            for _ in range(lost):
+                self._damaged("lost", f"{lost} pictures didn't come out of the decoder")
+        if self.video.duration is not None:
+            stated = self.video.duration * self.info.time_base
+            wanted = stated if self._end is None else min(stated, self._end - self._origin)
+            reached = (last.pts + last.duration) * self.info.time_base + self.offset - self._origin
+            tolerated = TOLERATED_FRAMES / self.info.rate
+        elif self.container.duration is not None and self._telling_length and self._end is None:
+            # That's how long the longest stream is: has any of them come so far?
+            began = Fraction(self.container.start_time or 0, av.time_base)
+            wanted, reached = Fraction(self.container.duration, av.time_base), self._reached - began
+            tolerated = TOLERATED_SECONDS
+        else:
+            return
+        if reached < wanted - tolerated:
+            if self._strict:
+                raise InputError(f"{self.name} ends {float(wanted - reached):.3f} s before it says")
+            self.damage.missing = round((wanted - reached) * self.info.rate)
+
+    @property
+    def _telling_length(self) -> bool:
+        """Whether the container says how long it is; of others, FFmpeg guesses it from the bitrate."""
+        return self.container.format.name in ("matroska,webm", "flv")
+
+    def _stated_seconds(self) -> Fraction | None:
+        """How long the picture is, going by the file's own data."""
+        video = self.video
+        if video.duration is not None:
+            return video.duration * fraction(video.time_base)
+        if self.container.duration is not None:
+            return Fraction(self.container.duration, av.time_base)
+        return None
 
     def _timestamp(self, frame: av.VideoFrame) -> int:
         """When `frame` is shown, in ticks; counted on where the file doesn't say."""
@@ -218,9 +309,12 @@ class Source:
             return pts or 0
         if pts is None:
             return self._last_pts + self._ticks_a_frame()
-        if pts <= self._last_pts:
-            raise InputError(f"{self.name}: time goes back{self._whereabouts()}; remux the file first")
-        return pts
+        if pts > self._last_pts:
+            return pts
+        if (self._last_pts - pts) * fraction(self.video.time_base) > NEW_START_SECONDS:
+            raise InputError(f"{self.name}: time starts anew{self._whereabouts()}; remux the file first")
+        self._damaged("misplaced", "time goes back")
+        return self._last_pts + 1
 
     def _whereabouts(self) -> str:
         """Where reading is, for messages."""
@@ -346,11 +440,7 @@ class Source:
         return picture.carrier.duration or self._ticks_a_frame()
 
     def _estimate_frames(self, start: Fraction, end: Fraction | None) -> int | None:
-        seconds: Fraction | None = None
-        if self.video.duration is not None:
-            seconds = self.video.duration * self.info.time_base
-        elif self.container.duration is not None:
-            seconds = Fraction(self.container.duration, av.time_base)
+        seconds = self._stated_seconds()
         if not self.cut and self.video.frames:
             return self.video.frames
         if seconds is None:

@@ -1,0 +1,139 @@
+"""Damaged sources: all that can be decoded is, and what can't is said."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from jobs import LOSSLESS
+from media import make, planes, read, smooth
+
+from bdinn_core import cli
+from bdinn_core.errors import InputError
+
+FRAMES = 50
+
+
+def clip(path: Path, codec: str = "libx264", **more) -> Path:
+    """Every 10th picture is a key picture."""
+    options = {"ffv1": {}, "mpeg2video": {"g": "10"}}.get(codec, {"g": "10", "bf": "2"})
+    return make(
+        path, codec=codec, options=options, draw=smooth, width=96, height=64, times=range(FRAMES), **more
+    )
+
+
+def with_packets(path: Path, change, target: Path) -> Path:
+    """A copy of a file, with `change(number, bytes)` in place of each video packet; `None` leaves it out."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as container:
+        stream = source.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        for number, packet in enumerate(p for p in source.demux(stream) if p.size):
+            changed = change(number, bytes(packet))
+            if changed is not None:
+                new = av.Packet(changed)
+                new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+                new.duration, new.is_keyframe, new.stream = packet.duration, packet.is_keyframe, copy
+                container.mux(new)
+    return target
+
+
+def zeroed(wanted: range):
+    """Zeros instead of the packets with these numbers, whose first bytes stay."""
+    return lambda number, data: data[:16] + bytes(max(len(data) - 16, 1)) if number in wanted else data
+
+
+@pytest.mark.parametrize("codec", ["libx264", "ffv1", "mpeg2video"])
+def test_damaged_packets_are_counted_and_the_rest_is_kept(run, tmp_path, codec):
+    source = with_packets(clip(tmp_path / "whole.mkv", codec), zeroed(range(22, 25)), tmp_path / "in.mkv")
+    news = run(source, tmp_path / "out.mkv", **LOSSLESS)
+    assert news.report.damaged
+    assert FRAMES - 15 <= news.frames <= FRAMES  # up to the next key picture
+    assert "in.mkv is damaged: " in news.warnings[-1]
+    assert "pictures" in news.warnings[-1]
+    whole, kept = read(tmp_path / "whole.mkv"), read(tmp_path / "out.mkv")
+    exact = {frame.pts: planes(frame) for frame in whole.frames}
+    same = [all(map(np.array_equal, planes(f), exact[f.pts])) for f in kept.frames]
+    assert all(same[:20])
+    assert all(same[-10:])
+
+
+@pytest.mark.parametrize("codec", ["libx264", "ffv1"])
+def test_strict_stops_at_the_first_damage(run, tmp_path, codec):
+    source = with_packets(clip(tmp_path / "whole.mkv", codec), zeroed(range(22, 25)), tmp_path / "in.mkv")
+    with pytest.raises(InputError, match=r"in\.mkv is damaged after 0\.\d+ s"):
+        run(source, tmp_path / "out.mkv", **LOSSLESS, strict=True)
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name or "part" in path.name] == []
+    run(tmp_path / "whole.mkv", tmp_path / "out.mkv", **LOSSLESS, strict=True)
+
+
+@pytest.mark.parametrize("container", ["mkv", "ts"])
+def test_a_source_that_ends_early_is_told(run, tmp_path, container):
+    whole = clip(tmp_path / f"whole.{container}")
+    source = tmp_path / f"in.{container}"
+    source.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    news = run(source, tmp_path / "out.mkv", **LOSSLESS)
+    assert 10 < news.frames < 45
+    if container == "ts":  # it nowhere says how long it is
+        return
+    assert news.report.damaged
+    assert "missing at the end" in news.warnings[-1]
+    with pytest.raises(InputError, match=r"in\.mkv (ends \d|is damaged)"):
+        run(source, tmp_path / "strict.mkv", **LOSSLESS, strict=True)
+
+
+def test_packets_that_are_missing_leave_their_time_to_the_picture_before(run, tmp_path):
+    whole = clip(tmp_path / "whole.mkv", "ffv1")
+    source = with_packets(whole, lambda n, data: None if n in (20, 21) else data, tmp_path / "in.mkv")
+    news = run(source, tmp_path / "out.mkv", **LOSSLESS)
+    assert news.frames == FRAMES - 2
+    times = [frame.pts for frame in read(tmp_path / "out.mkv").frames]
+    assert times == [40 * n for n in range(FRAMES) if n not in (20, 21)]
+
+
+def test_nothing_is_written_where_nothing_decodes(run, tmp_path):
+    whole = clip(tmp_path / "whole.mkv", "ffv1")
+    source = with_packets(whole, lambda _, data: bytes(len(data)), tmp_path / "in.mkv")
+    with pytest.raises(InputError, match=r"in\.mkv: no picture could be decoded"):
+        run(source, tmp_path / "out.mkv", **LOSSLESS)
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_damage_before_a_cut_is_nobodys_business(run, tmp_path):
+    source = with_packets(clip(tmp_path / "whole.mkv"), zeroed(range(2, 6)), tmp_path / "in.mkv")
+    from fractions import Fraction
+
+    news = run(source, tmp_path / "out.mkv", **LOSSLESS, start=Fraction(1), strict=True)
+    assert not news.report.damaged
+    assert news.frames == 25
+
+
+def test_what_came_before_a_change_of_size_is_kept_if_asked(run, tmp_path, data_dir):
+    source = data_dir / "vp90-2-05-resize.ivf"
+    with pytest.raises(InputError, match=r"from 352x288 .* to 282x173 .* at 0\.100 s"):
+        run(source, tmp_path / "out.mkv", **LOSSLESS)
+    assert not (tmp_path / "out.mkv").exists()
+    news = run(source, tmp_path / "out.mkv", **LOSSLESS, keep_partial=True)
+    assert news.report == (3, True)
+    assert "at 0.100 s" in news.warnings[-1]
+    assert "what came before is kept: 3 pictures" in news.warnings[-1]
+    assert len(read(tmp_path / "out.mkv").frames) == 3
+
+
+def test_the_exit_code_says_so(tmp_path, model, capfd):
+    source = with_packets(clip(tmp_path / "whole.mkv"), zeroed(range(22, 25)), tmp_path / "in.mkv")
+    rest = ["--model", model, "--device", "cpu", "--codec", "ffv1"]
+    assert cli.main([str(source), str(tmp_path / "out.mkv"), *rest]) == 3
+    assert (tmp_path / "out.mkv").exists()
+    assert cli.main([str(source), str(tmp_path / "strict.mkv"), *rest, "--strict"]) == 1
+    assert not (tmp_path / "strict.mkv").exists()
+    assert cli.main([str(tmp_path / "whole.mkv"), str(tmp_path / "whole.out.mkv"), *rest]) == 0
+    capfd.readouterr()
+
+
+def test_no_clip_of_the_real_world_is_called_damaged_that_is_not(run, shared_dir, tmp_path):
+    names = ["roadtrip-vp92-10bit.webm", "sample.avi", "sample.flv", "sample_mdat_too_long.mp4"]
+    names += ["bear-vp9-odd-dimensions.webm", "sample_fragmented.mp4", "h265_video.mp4"]
+    for name in names:
+        output = tmp_path / f"{name}.mkv"
+        news = run(shared_dir / "data" / "clips" / name, output, **LOSSLESS, strict=True)
+        assert not news.report.damaged
