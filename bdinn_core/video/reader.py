@@ -124,6 +124,10 @@ class Source:
         self.video.codec_context.thread_count = threads
         if not self.video.codec_context.is_hwaccel:
             self.video.thread_type = "AUTO"  # on a GPU, threads would only hold frames
+        try:
+            self.video.codec_context.open(strict=False)
+        except FFmpegError as error:
+            raise InputError(f"{self.name} can't be decoded ({reason(error)})") from error
         self.cut = start is not None or end is not None
         self.damage = Damage()
         """What was found wrong so far, in what was wanted."""
