@@ -105,6 +105,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "start": {"type": _TIME, "metavar": "TIME"},
     "end": {"type": _TIME, "metavar": "TIME"},
     "allow_url": {"is_flag": True},
+    "drop_incompatible": {"is_flag": True},
     "strict": {"is_flag": True},
     "keep_partial": {"is_flag": True},
     "overwrite": {"names": ["-y", "--overwrite"], "is_flag": True},

@@ -118,6 +118,7 @@ def test_defaults_of_the_encoders():
         "crf": "16",
         "preset": "medium",
         "x265-params": "log-level=error",
+        "a53cc": "1",
     }
     assert plan_encoding("libx264", info()).options == {"crf": "16", "preset": "medium"}
     assert plan_encoding("libvpx-vp9", info()).options == {"b": "0", "crf": "16"}
@@ -147,5 +148,6 @@ def test_encoder_options_go_where_they_are_known():
         "crf": "20",
         "preset": "medium",
         "tune": "grain",
+        "a53cc": "1",
         "x265-params": r"log-level=error:psy-rd=1.5:aq-mode=3:deblock=-1\:-1",
     }

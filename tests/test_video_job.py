@@ -314,19 +314,6 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_sound_a_container_cannot_hold_is_refused_before_the_start(run, tmp_path):
-    source = make(tmp_path / "in.mkv", sound="ac3")
-    with pytest.raises(OutputError, match=r"webm can't hold audio stream 1 \(ac3\)"):
-        run(source, tmp_path / "out.webm", codec="libvpx-vp9")
-    assert not list(tmp_path.glob("*out*"))
-
-
-def test_damage_midway_leaves_nothing(run, tmp_path, data_dir):
-    with pytest.raises(InputError, match="the picture changes"):
-        run(data_dir / "vp90-2-05-resize.ivf", tmp_path / "out.mkv", **LOSSLESS)
-    assert not list(tmp_path.iterdir())
-
-
 def test_encoders_say_nothing_on_stderr(run, tmp_path, capfd):
     source = make(tmp_path / "in.mkv", draw=smooth, width=96, height=64, times=range(3))
     for codec in ("libx265", "libx264", "libsvtav1", "libvpx-vp9", "ffv1"):
@@ -461,19 +448,6 @@ def test_a_subtitle_that_began_long_before_a_cut_is_kept(run, tmp_path, monkeypa
     source = make(tmp_path / "in.mkv", draw=smooth, times=range(125), subtitles="subrip")
     run(source, tmp_path / "out.mkv", start=Fraction(3), **LOSSLESS)
     assert read(tmp_path / "out.mkv").texts == [(0, "Long"), (Fraction(6, 5), "Later")]
-
-
-def test_a_second_video_stream_is_copied_with_a_warning(run, tmp_path):
-    one = make(tmp_path / "one.mkv", times=range(3))
-    with av.open(str(one)) as source, av.open(str(tmp_path / "in.mkv"), "w") as target:
-        copies = [target.add_stream_from_template(source.streams.video[0]) for _ in range(2)]
-        for packet in source.demux():
-            if packet.size:
-                packet.stream = copies[bool(packet.pts)]
-                target.mux(packet)
-    news = run(tmp_path / "in.mkv", tmp_path / "out.mkv", **LOSSLESS)
-    warning = "video stream 1 (ffv1) is copied as it is: only the first video stream is debanded"
-    assert warning in news.warnings
 
 
 def test_a_name_as_long_as_the_system_takes(run, tmp_path):

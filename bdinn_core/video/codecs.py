@@ -20,7 +20,7 @@ from .formats import PixelFormat
 from .hdr import HDR, svtav1_params, x264_params, x265_params
 from .probe import VideoInfo
 
-__all__ = ["Encoding", "choose_pixel", "keeps_aspect", "keeps_location", "plan_encoding"]
+__all__ = ["Encoding", "choose_pixel", "keeps_aspect", "keeps_captions", "keeps_location", "plan_encoding"]
 
 DEFAULT_CRF = 16
 DEFAULT_DEPTH = 10
@@ -58,6 +58,8 @@ class _Rules:
     """What says there how high the dynamic range is; `None`: nothing does."""
     interlaced: Mapping[str, str] | None = None
     """Options by which it encodes interlaced pictures, and says so; `None`: it can't."""
+    captions: bool = False
+    """Whether the stream holds closed captions (A53)."""
     locations: range | tuple[int, ...] = ()
     """Chroma locations, as FFmpeg numbers them, that the stream itself can say."""
 
@@ -73,6 +75,8 @@ _RULES = {
         params="x265-params",
         threads=lambda count: f"pools={count}",
         fixed_params="log-level=error",
+        fixed={"a53cc": "1"},
+        captions=True,
         preset="medium",
         max_crf=51,
         even_chroma=True,
@@ -89,6 +93,7 @@ _RULES = {
         even_chroma=True,
         hdr=x264_params,
         interlaced={"flags": "+ildct+ilme"},
+        captions=True,
         locations=range(1, 7),
     ),
     # To SVT-AV1's wrapper a crf of 0 means that none is given.
@@ -147,6 +152,11 @@ def _find_encoder(name: str) -> str:
 def keeps_aspect(codec: str) -> bool:
     """Whether the stream that `codec` makes says how wide a pixel is, without the container's help."""
     return _RULES.get(codec, _OTHERS).keeps_aspect
+
+
+def keeps_captions(codec: str) -> bool:
+    """Whether the stream that `codec` makes holds the closed captions of its pictures."""
+    return _RULES.get(codec, _OTHERS).captions
 
 
 def keeps_location(codec: str, location: int) -> bool:

@@ -85,7 +85,16 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> Report
 
 def _open_source(job: VideoJob, device: str, progress: Progress) -> Source:
     accelerator = find_accelerator(job.hwaccel, device, progress.warn)
-    source = Source(job.source, job.start, job.end, job.threads, accelerator, job.allow_url, job.strict)
+    source = Source(
+        job.source,
+        job.start,
+        job.end,
+        threads=job.threads,
+        accelerator=accelerator,
+        allow_url=job.allow_url,
+        strict=job.strict,
+        video_stream=job.video_stream,
+    )
     if accelerator is not None and not source.accelerated:
         codec = source.video.codec_context.name
         progress.warn(f"hwaccel {job.hwaccel} can't decode this {codec} picture: the CPU does")

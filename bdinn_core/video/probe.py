@@ -10,7 +10,7 @@ from av.rational import AVRational
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from ..errors import FormatError, InputError
+from ..errors import FormatError, InputError, OptionError
 from ..planes import FrameFormat
 from .formats import PixelFormat, Tags
 from .hdr import HDR, read_hdr
@@ -47,24 +47,27 @@ class VideoInfo:
     """What the first frame says of high dynamic range beyond its tags."""
 
 
-def find_video(container: InputContainer, name: str) -> VideoStream:
-    """The first video stream that isn't cover art.
+def find_video(container: InputContainer, name: str, number: int = 0) -> VideoStream:
+    """The video stream of that number, counted from 0 without cover art.
 
     Raises:
-        InputError: if there's none, FFmpeg has no decoder for it, or it claims to be too large.
+        OptionError: if there are fewer.
+        InputError: if there are none, FFmpeg has no decoder for it, or it claims to be too large.
     """
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     streams = [s for s in container.streams.video if not s.disposition & covers]
     if not streams:
         found = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         raise InputError(f"{name} has no video stream (found: {found})")
-    if streams[0].codec_context is None:
+    if number >= len(streams):
+        raise OptionError(f"video_stream {number} isn't there: {name} has {len(streams)}, counted from 0")
+    context = streams[number].codec_context
+    if context is None:
         raise InputError(f"{name}: FFmpeg has no decoder for its video")
-    context = streams[0].codec_context
     if context.width * context.height > MOST_PIXELS:
         raise InputError(f"{name} claims to be {context.width}x{context.height}: that's no video")
     context.options = {"max_pixels": f"{MOST_PIXELS}"}  # for sizes that turn up later
-    return streams[0]
+    return streams[number]
 
 
 def fraction(value: AVRational) -> Fraction:

@@ -99,6 +99,7 @@ class Source:
         accelerator: what decodes the picture if it can; `None` is the CPU.
         allow_url: whether other files and addresses that this one names may be opened.
         strict: whether the first damage is an error; else what can be decoded is.
+        video_stream: which video stream is read, counted from 0 without cover art.
 
     Where either is given the file is cut: times are counted from the first picture kept. Where
     neither is, times stay as they are, even if the first isn't 0.
@@ -117,10 +118,11 @@ class Source:
         accelerator: HWAccel | None = None,
         allow_url: bool = False,
         strict: bool = False,
+        video_stream: int = 0,
     ) -> None:
         self.name = "standard input" if name == STDIO else name
         self.container, start_bytes = open_input(name, accelerator, allow_url)
-        self.video = find_video(self.container, self.name)
+        self.video = find_video(self.container, self.name, video_stream)
         self.video.codec_context.thread_count = threads
         if not self.video.codec_context.is_hwaccel:
             self.video.thread_type = "AUTO"  # on a GPU, threads would only hold frames

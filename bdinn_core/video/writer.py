@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 import av
+from av.codec import Codec
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.format import Flags
@@ -13,7 +14,7 @@ from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 from ..errors import OptionError, OutputError
-from .codecs import Encoding, keeps_aspect, keeps_location
+from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_location
 from .ffmpeg_log import listen, rejections
 from .formats import Repacker, Tags, write_planes
 from .job import VideoJob
@@ -30,6 +31,12 @@ _STREAM_KEYS = re.compile(
     r"(encoder|vendor_id|duration|bps|number_of_\w+|_statistics_\w+)(-\w+)?$", re.IGNORECASE
 )
 """Stream metadata that counts the source's packets; the muxer writes its own."""
+_MPEGTS = {
+    "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "vvc",
+    "aac", "ac3", "dts", "eac3", "mp2", "mp3", "opus", "pcm_bluray", "s302m", "truehd",
+    "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle",
+}  # fmt: skip
+"""FFmpeg writes any codec into MPEG-TS, but recognises these alone when it reads."""
 _ASPECT_CONTAINERS = {"mp4", "mov", "ipod", "3gp"}
 _LOCATION_CONTAINERS = {"matroska", "webm"}
 _FULL = 2
@@ -56,6 +63,7 @@ class MediaWriter:
         self, job: VideoJob, source: Source, encoding: Encoding, warn: Callable[[str], None]
     ) -> None:
         self._name = job.output
+        self._drop_incompatible = job.drop_incompatible
         self._info = source.info
         self._chapters = source.chapters()
         self._encoding = encoding
@@ -65,6 +73,7 @@ class MediaWriter:
         self._copies: dict[int, Stream] = {}
         self._converters: dict[int, Converter] = {}
         self._interlaced = source.info.interlaced
+        self._keeps_captions = keeps_captions(encoding.codec)
         self._finished = False
         self._part = PartFile(job.output)
         self._container = _open_output(self._part, job.output)
@@ -101,6 +110,9 @@ class MediaWriter:
             self._interlaced = True
             time = float(picture.pts * self._info.time_base)
             self._warn(f"at {time:.3f} s the picture becomes interlaced, which the result doesn't say")
+        if not self._keeps_captions and picture.carrier.side_data.get("A53_CC") is not None:
+            self._keeps_captions = True  # or as good as: it's said once
+            self._warn(f"closed captions are lost: {self._encoding.codec} doesn't hold them; libx264 does")
         self._mux(self._encode(self._video_frame(picture)))
 
     def packet(self, packet: Packet) -> None:
@@ -144,6 +156,7 @@ class MediaWriter:
     def _add_video(self, source: Stream) -> VideoStream:
         info, encoding = self._info, self._encoding
         try:
+            self._check_recognised(Codec(encoding.codec, "w").canonical_name)
             video = self._container.add_stream(
                 encoding.codec,
                 rate=info.rate,
@@ -199,27 +212,38 @@ class MediaWriter:
             return
         covers = Disposition.attached_pic | Disposition.timed_thumbnails
         if source.type == "video" and not source.disposition & covers:
-            self._warn(f"{what} is copied as it is: only the first video stream is debanded")
+            self._warn(f"{what} is copied as it is, not debanded")
         if source.type == "attachment" and container != "matroska":
-            self._warn(f"{what} is left out: {container} holds no attachments")
+            self._leave_out(what)
             return
         try:
+            self._check_recognised(source.codec_context.codec.canonical_name if source.codec_context else "")
             copy = self._container.add_stream_from_template(source, opaque=True)
             self._copies[source.index] = copy
-        except ValueError as error:
-            if source.type == "audio":
-                raise OutputError(
-                    f"{self._name}: {container} can't hold {what}; .mkv holds nearly all"
-                ) from error
+        except ValueError:
             target = text_codec(container, source) if isinstance(source, SubtitleStream) else None
             if target is None or not isinstance(source, SubtitleStream):
-                self._warn(f"{what} is left out: {container} can't hold it")
+                self._leave_out(what)
                 return
             copy = self._container.add_stream(target, time_base=source.time_base)
             assert isinstance(copy, SubtitleStream)
             self._converters[source.index] = Converter(source, copy)
             self._warn(f"{what} is converted to {target} for {container}")
         _describe(source, copy)
+
+    def _check_recognised(self, codec: str) -> None:
+        if self._container.format.name == "mpegts" and codec not in _MPEGTS:
+            raise ValueError(codec)
+
+    def _leave_out(self, what: str) -> None:
+        """Refuses to lose a stream that somebody may miss, or says so where that's wanted."""
+        container = self._container.format.name
+        if not self._drop_incompatible:
+            raise OutputError(
+                f"{self._name}: {container} can't hold {what}; choose .mkv, which holds nearly all, "
+                "or leave it out by --drop-incompatible"
+            )
+        self._warn(f"{what} is left out: {container} can't hold it")
 
     def _start(self, source: Source) -> None:
         """Opens the encoder and writes the file's header."""

@@ -1,0 +1,114 @@
+"""Which streams are debanded, copied, converted, left out or refused."""
+
+import re
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from jobs import LOSSLESS
+from media import assert_same_pictures, make, planes, read, smooth
+
+from bdinn_core.errors import OptionError, OutputError
+
+
+def two_videos(folder: Path) -> Path:
+    """Two streams of video, of 48 and of 32 lines."""
+    parts = [make(folder / f"{height}.mkv", times=range(3), height=height) for height in (48, 32)]
+    with av.open(str(folder / "in.mkv"), "w") as target:
+        sources = [av.open(str(part)) for part in parts]
+        copies = [target.add_stream_from_template(source.streams.video[0]) for source in sources]
+        for source, copy in zip(sources, copies, strict=True):
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = copy
+                    target.mux(packet)
+            source.close()
+    return folder / "in.mkv"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_video_stream_is_debanded_and_the_other_copied(run, tmp_path, number):
+    source = two_videos(tmp_path)
+    news = run(
+        source, tmp_path / "out.mkv", {"strength": 1}, video_stream=number, codec="ffv1", pix_fmt="source"
+    )
+    assert news.warnings == [f"video stream {1 - number} (ffv1) is copied as it is, not debanded"]
+    with av.open(str(source)) as before, av.open(str(tmp_path / "out.mkv")) as after:
+        for one, other in zip(before.streams.video, after.streams.video, strict=True):
+            for container in (before, after):
+                container.seek(0)
+            first, second = (next(c.decode(s)) for c, s in ((before, one), (after, other)))
+            assert (first.width, first.height) == (second.width, second.height)
+            same = all(map(np.array_equal, planes(first), planes(second)))
+            assert same == (one.index != number)
+
+
+def test_a_video_stream_that_isnt_there(run, tmp_path):
+    with pytest.raises(OptionError, match=r"video_stream 1 isn't there: .*in\.mkv has 1, counted from 0"):
+        run(make(tmp_path / "in.mkv"), tmp_path / "out.mkv", video_stream=1)
+
+
+@pytest.mark.parametrize(
+    ("clip", "output", "codec", "what"),
+    [
+        ({"sound": "ac3"}, "out.webm", "libvpx-vp9", "webm can't hold audio stream 1 (ac3)"),
+        ({"fonts": [("a.ttf", b"font")]}, "out.mp4", "libx264", "mp4 can't hold attachment stream 1"),
+        ({"subtitles": "ass"}, "out.ts", "libx264", "mpegts can't hold subtitle stream 1 (ssa)"),
+    ],
+)
+def test_a_stream_the_container_cant_hold(run, tmp_path, clip, output, codec, what):
+    source = make(tmp_path / "in.mkv", draw=smooth, width=96, height=64, **clip)
+    with pytest.raises(OutputError, match=f"{re.escape(what)}.*--drop-incompatible"):
+        run(source, tmp_path / output, codec=codec)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+    news = run(source, tmp_path / output, codec=codec, drop_incompatible=True)
+    assert any("is left out: " in line for line in news.warnings)
+    assert [kind for kind, _, _ in read(tmp_path / output).streams] == ["video"]
+
+
+def captioned(folder: Path) -> Path:
+    """An H.264 stream with closed captions in every picture."""
+    triplet = b"\xfc\x94\x2c"
+    body = b"\xb5\x00\x31GA94\x03" + bytes([0x41, 0xFF]) + triplet + b"\xff"
+    message = b"\x00\x00\x01\x06\x04" + bytes([len(body)]) + body + b"\x80"
+    options = {"bf": "0", "g": "5"}
+    plain = make(folder / "plain.h264", codec="libx264", draw=smooth, width=96, height=64, options=options)
+    with av.open(str(plain)) as source, (folder / "in.h264").open("wb") as target:
+        for packet in source.demux(video=0):
+            data = bytes(packet)
+            slices = [
+                m.start()
+                for m in re.finditer(rb"\x00\x00\x01[\x21-\x65]", data)
+                if data[m.end() - 1] & 31 in (1, 5)
+            ]
+            target.write(data[: slices[0]] + message + data[slices[0] :] if slices else data)
+    return folder / "in.h264"
+
+
+def captions(path: Path) -> list[bytes | None]:
+    found = [frame.side_data.get("A53_CC") for frame in read(path).frames]
+    return [None if data is None else bytes(data) for data in found]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_closed_captions_are_kept(run, tmp_path, codec):
+    source = captioned(tmp_path)
+    expected = captions(source)
+    assert len(expected) == 6
+    assert None not in expected
+    news = run(source, tmp_path / "out.mkv", codec=codec, preset="ultrafast")
+    assert not any("captions" in line for line in news.warnings)
+    assert captions(tmp_path / "out.mkv") == expected
+
+
+def test_closed_captions_that_are_lost_are_told_once(run, tmp_path):
+    news = run(captioned(tmp_path), tmp_path / "out.mkv", **LOSSLESS)
+    assert len([line for line in news.warnings if "closed captions are lost: ffv1" in line]) == 1
+    assert set(captions(tmp_path / "out.mkv")) == {None}
+
+
+def test_pictures_are_the_same_with_and_without_captions(run, tmp_path):
+    source = captioned(tmp_path)
+    run(source, tmp_path / "out.mkv", **LOSSLESS)
+    assert_same_pictures(read(source), read(tmp_path / "out.mkv"))
