@@ -15,7 +15,7 @@ from bdinn_core.environment import FOR_TORCH
 os.environ.update({**FOR_TORCH, **os.environ})
 
 import av
-from media import make, smooth
+from lab.media import make, smooth
 
 from bdinn_core.options import DebandOptions
 from bdinn_core.video import Progress, VideoJob, run_job

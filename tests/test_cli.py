@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from media import make, read, smooth
+from lab.media import make, read, smooth
 
 from bdinn_core import cli
 from bdinn_core.checkpoint import save_model

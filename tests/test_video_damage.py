@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 from jobs import LOSSLESS
-from media import make, planes, read, smooth
+from lab.media import make, planes, read, smooth
 
 from bdinn_core import cli
 from bdinn_core.errors import InputError

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 from av.video.format import names
-from media import picture, planes
+from lab.media import picture, planes
 
 from bdinn_core.errors import FormatError
 from bdinn_core.planes import FrameFormat

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from jobs import FAST_X265, LOSSLESS
-from media import assert_same_pictures, make, read, smooth
+from lab.media import assert_same_pictures, make, read, smooth
 from test_video_codecs import info
 
 from bdinn_core.errors import OutputError

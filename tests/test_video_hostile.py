@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from media import make, smooth
+from lab.media import make, smooth
 
 from bdinn_core.errors import InputError
 from bdinn_core.video.reader import Picture, Source

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from banded import banded_frame, equal
-from media import make, picture, smooth
+from lab.media import make, picture, smooth
 
 from bdinn_core import Debander, DebandOptions, Frame
 from bdinn_core.restorer import Restorer

@@ -1,9 +1,7 @@
 """Interlaced pictures: each field debanded by itself, and the result says of them what the source says."""
 
 import re
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import av.filter
@@ -11,7 +9,7 @@ import av.logging
 import numpy as np
 import pytest
 from jobs import FAST_X265
-from media import make, planes, read, smooth
+from lab.media import make, make_interlaced, planes, read
 
 from bdinn_core import Debander, DebandOptions, Frame, FrameFormat
 from bdinn_core.errors import OutputError
@@ -34,24 +32,6 @@ def field_orders(path: Path) -> set[str]:
     return {found[1] for _, _, line in log if (found := re.search(r" i:([TBP]) ", line))}
 
 
-def interlaced(path: Path, order: str, **clip: Any) -> Path:
-    """A clip of interlaced pictures; the order is tff or bff."""
-
-    def drawn(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
-        frame = smooth(pix_fmt, width, height, number)
-        graph = av.filter.Graph()
-        source = graph.add_buffer(width=width, height=height, format=pix_fmt, time_base=Fraction(1, 25))
-        graph.link_nodes(source, graph.add("setfield", order), graph.add("buffersink")).configure()
-        graph.push(frame)
-        marked = graph.pull()
-        assert isinstance(marked, av.VideoFrame)
-        return marked
-
-    size = {"width": 96, "height": 64}
-    options = {"flags": "+ildct+ilme", "crf": "10"}
-    return make(path, codec="libx264", options=options, draw=drawn, **{**size, **clip})
-
-
 @pytest.mark.parametrize("order", ["tff", "bff"])
 @pytest.mark.parametrize(
     ("codec", "pix_fmt", "container"),
@@ -63,7 +43,7 @@ def interlaced(path: Path, order: str, **clip: Any) -> Path:
     ],
 )
 def test_the_order_of_fields_is_kept(run, tmp_path, order, codec, pix_fmt, container):
-    source = interlaced(tmp_path / "in.mkv", order, pix_fmt=pix_fmt)
+    source = make_interlaced(tmp_path / "in.mkv", order, pix_fmt=pix_fmt)
     assert field_orders(source) == {order[0].upper()}
     output = tmp_path / f"out.{container}"
     assert run(source, output, codec=codec).warnings == []
@@ -71,20 +51,20 @@ def test_the_order_of_fields_is_kept(run, tmp_path, order, codec, pix_fmt, conta
 
 
 def test_y4m_says_so_without_the_order(run, tmp_path):
-    news = run(interlaced(tmp_path / "in.ts", "tff"), tmp_path / "out.y4m", pix_fmt="source")
+    news = run(make_interlaced(tmp_path / "in.ts", "tff"), tmp_path / "out.y4m", pix_fmt="source")
     assert b" Im " in (tmp_path / "out.y4m").read_bytes().splitlines()[0]
     assert any("won't say which field is first" in line for line in news.warnings)
 
 
 def test_a_codec_that_cant_say_it_is_refused(run, tmp_path):
-    source = interlaced(tmp_path / "in.mkv", "tff")
+    source = make_interlaced(tmp_path / "in.mkv", "tff")
     with pytest.raises(OutputError, match=r"libx265 can't say .* codecs that can: libx264.*bwdif"):
         run(source, tmp_path / "out.mkv", **FAST_X265)
     assert not (tmp_path / "out.mkv").exists()
 
 
 def test_fields_are_debanded_one_by_one(run, tmp_path):
-    source = interlaced(tmp_path / "in.mkv", "tff")
+    source = make_interlaced(tmp_path / "in.mkv", "tff")
     run(source, tmp_path / "out.mkv", {"model": "fast"}, codec="ffv1")
     engine = Debander(DebandOptions(device="cpu", output_depth=10))
     form = FrameFormat(family="yuv", subsampling=(1, 1))
@@ -97,7 +77,7 @@ def test_fields_are_debanded_one_by_one(run, tmp_path):
 def test_fields_that_begin_midway_are_told(run, tmp_path):
     parts = [
         make(tmp_path / "progressive.ts", codec="libx264", options={"crf": "10"}, width=96, height=64),
-        interlaced(tmp_path / "interlaced.ts", "tff", times=range(60, 66)),
+        make_interlaced(tmp_path / "interlaced.ts", "tff", times=range(60, 66)),
     ]
     (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
     news = run(tmp_path / "in.ts", tmp_path / "out.mkv", codec="ffv1")

@@ -16,7 +16,7 @@ import torch
 from av.stream import Disposition
 from click.testing import CliRunner
 from jobs import FAST_X265, LOSSLESS
-from media import LINES, assert_same_pictures, make, planes, read, smooth
+from lab.media import LINES, assert_same_pictures, make, planes, read, smooth
 
 from bdinn_core.checkpoint import save_model
 from bdinn_core.engine import Debander

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from av.packet import Packet
-from media import make, smooth
+from lab.media import make, smooth
 
 from bdinn_core.errors import InputError, OptionError
 from bdinn_core.video.reader import Picture, Source

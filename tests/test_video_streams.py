@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 from jobs import LOSSLESS
-from media import assert_same_pictures, make, planes, read, smooth
+from lab.media import assert_same_pictures, make, make_captioned, planes, read, smooth
 
 from bdinn_core.errors import OptionError, OutputError
 
@@ -67,25 +67,6 @@ def test_a_stream_the_container_cant_hold(run, tmp_path, clip, output, codec, wh
     assert [kind for kind, _, _ in read(tmp_path / output).streams] == ["video"]
 
 
-def captioned(folder: Path) -> Path:
-    """An H.264 stream with closed captions in every picture."""
-    triplet = b"\xfc\x94\x2c"
-    body = b"\xb5\x00\x31GA94\x03" + bytes([0x41, 0xFF]) + triplet + b"\xff"
-    message = b"\x00\x00\x01\x06\x04" + bytes([len(body)]) + body + b"\x80"
-    options = {"bf": "0", "g": "5"}
-    plain = make(folder / "plain.h264", codec="libx264", draw=smooth, width=96, height=64, options=options)
-    with av.open(str(plain)) as source, (folder / "in.h264").open("wb") as target:
-        for packet in source.demux(video=0):
-            data = bytes(packet)
-            slices = [
-                m.start()
-                for m in re.finditer(rb"\x00\x00\x01[\x21-\x65]", data)
-                if data[m.end() - 1] & 31 in (1, 5)
-            ]
-            target.write(data[: slices[0]] + message + data[slices[0] :] if slices else data)
-    return folder / "in.h264"
-
-
 def captions(path: Path) -> list[bytes | None]:
     found = [frame.side_data.get("A53_CC") for frame in read(path).frames]
     return [None if data is None else bytes(data) for data in found]
@@ -93,7 +74,7 @@ def captions(path: Path) -> list[bytes | None]:
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_closed_captions_are_kept(run, tmp_path, codec):
-    source = captioned(tmp_path)
+    source = make_captioned(tmp_path)
     expected = captions(source)
     assert len(expected) == 6
     assert None not in expected
@@ -103,12 +84,12 @@ def test_closed_captions_are_kept(run, tmp_path, codec):
 
 
 def test_closed_captions_that_are_lost_are_told_once(run, tmp_path):
-    news = run(captioned(tmp_path), tmp_path / "out.mkv", **LOSSLESS)
+    news = run(make_captioned(tmp_path), tmp_path / "out.mkv", **LOSSLESS)
     assert len([line for line in news.warnings if "closed captions are lost: ffv1" in line]) == 1
     assert set(captions(tmp_path / "out.mkv")) == {None}
 
 
 def test_pictures_are_the_same_with_and_without_captions(run, tmp_path):
-    source = captioned(tmp_path)
+    source = make_captioned(tmp_path)
     run(source, tmp_path / "out.mkv", **LOSSLESS)
     assert_same_pictures(read(source), read(tmp_path / "out.mkv"))

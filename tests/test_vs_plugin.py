@@ -19,7 +19,7 @@ import torch
 import vapoursynth
 import wheels
 from banded import FORMATS, banded_frame
-from media import planes
+from lab.media import planes
 
 from bdinn_core import Debander, DebandOptions, Frame
 

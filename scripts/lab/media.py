@@ -1,5 +1,6 @@
 """Makes small media files for tests, and reads files back for comparison."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -7,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.filter
 import numpy as np
 from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 from av.video.stream import VideoStream
+
+__all__ = [
+    "LINES", "Clip", "Media", "assert_same_pictures", "make", "make_captioned", "make_interlaced", "picture",
+    "planes", "read", "seconds", "smooth",
+]  # fmt: skip
 
 SOUND_RATE = 48000
 
@@ -109,12 +116,12 @@ def make(path: Path, clip: Clip | None = None, **changes: Any) -> Path:
             texts.disposition = Disposition.forced
         for name, data in clip.fonts:
             output.add_attachment(name, "application/x-truetype-font", data)
-        output.set_chapters(
-            [
-                {"id": i, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
-                for i, (a, b, title) in enumerate(clip.chapters, 1)
-            ]
-        )
+        tick = Fraction(1, 1000)
+        chapters: list[Any] = [
+            {"id": i, "start": a, "end": b, "time_base": tick, "metadata": {"title": title}}
+            for i, (a, b, title) in enumerate(clip.chapters, 1)
+        ]
+        output.set_chapters(chapters)
         output.metadata.update(clip.metadata)
         if isinstance(texts, SubtitleStream):
             texts.codec_context.subtitle_header = ASS_HEADER
@@ -154,6 +161,43 @@ def _subtitles(output: Any, stream: SubtitleStream) -> None:
         packet.pts = packet.dts = start
         packet.duration, packet.time_base, packet.stream = duration, Fraction(1, 1000), stream
         output.mux(packet)
+
+
+def make_interlaced(path: Path, order: str, **clip: Any) -> Path:
+    """Writes a file of interlaced pictures; the order is tff or bff."""
+
+    def drawn(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+        frame = smooth(pix_fmt, width, height, number)
+        graph = av.filter.Graph()
+        source = graph.add_buffer(width=width, height=height, format=pix_fmt, time_base=Fraction(1, 25))
+        graph.link_nodes(source, graph.add("setfield", order), graph.add("buffersink")).configure()
+        graph.push(frame)
+        marked = graph.pull()
+        assert isinstance(marked, av.VideoFrame)
+        return marked
+
+    size = {"width": 96, "height": 64}
+    options = {"flags": "+ildct+ilme", "crf": "10"}
+    return make(path, codec="libx264", options=options, draw=drawn, **{**size, **clip})
+
+
+def make_captioned(folder: Path) -> Path:
+    """A file of H.264 with closed captions in every picture."""
+    triplet = b"\xfc\x94\x2c"
+    body = b"\xb5\x00\x31GA94\x03" + bytes([0x41, 0xFF]) + triplet + b"\xff"
+    message = b"\x00\x00\x01\x06\x04" + bytes([len(body)]) + body + b"\x80"
+    options = {"bf": "0", "g": "5"}
+    plain = make(folder / "plain.h264", codec="libx264", draw=smooth, width=96, height=64, options=options)
+    with av.open(str(plain)) as source, (folder / "in.h264").open("wb") as target:
+        for packet in source.demux(video=0):
+            data = bytes(packet)
+            slices = [
+                m.start()
+                for m in re.finditer(rb"\x00\x00\x01[\x21-\x65]", data)
+                if data[m.end() - 1] & 31 in (1, 5)
+            ]
+            target.write(data[: slices[0]] + message + data[slices[0] :] if slices else data)
+    return folder / "in.h264"
 
 
 @dataclass(kw_only=True)
