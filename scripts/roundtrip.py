@@ -59,10 +59,10 @@ class Read:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read_rest(path: Path, number: int = 0) -> Read:
+def read_rest(path: Path) -> Read:
     """All of a file but its pictures; of those, what the first one says."""
     with av.open(str(path)) as container:
-        video = container.streams.video[number]
+        video = container.streams.video[0]
         first = next(container.decode(video))
         matrix = first.side_data.get("DISPLAYMATRIX")
         found = Read(
@@ -105,10 +105,10 @@ def read_rest(path: Path, number: int = 0) -> Read:
     return found
 
 
-def decoded(path: Path, number: int = 0) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+def decoded(path: Path) -> Iterator[tuple[Fraction, av.VideoFrame]]:
     """The pictures of a file and when they are shown."""
     with av.open(str(path)) as container:
-        video = container.streams.video[number]
+        video = container.streams.video[0]
         video.thread_type = "AUTO"
         for frame in container.decode(video):
             yield seconds(frame.pts, frame.time_base), frame
@@ -125,7 +125,8 @@ def verdict(before: object, after: object, said: Iterable[str] = (), word: str =
 
 def compare_pictures(source: Path, output: Path, lossless: bool, said: list[str]) -> dict[str, str]:
     """Number, times, values, fields and captions of the pictures."""
-    counts, fields, captions = [0, 0], [set[bool](), set[bool]()], [0, 0]
+    counts, fields = [0, 0], [set[bool](), set[bool]()]
+    captions: list[list[bytes]] = [[], []]
     off, same = Fraction(0), True
     start: list[Fraction] = []
     for pair in zip_longest(decoded(source), decoded(output)):
@@ -133,7 +134,8 @@ def compare_pictures(source: Path, output: Path, lossless: bool, said: list[str]
             if found is not None:
                 counts[i] += 1
                 fields[i].add(found[1].interlaced_frame)
-                captions[i] += found[1].side_data.get("A53_CC") is not None
+                data = found[1].side_data.get("A53_CC")
+                captions[i] += [] if data is None else [bytes(data)]
         one, other = pair
         if one is not None and other is not None:
             start = start or [min(one[0], Fraction(0))]  # a result never begins before 0
@@ -157,23 +159,23 @@ def values(frame: av.VideoFrame) -> list[np.ndarray]:
 def compare_rest(before: Read, after: Read, said: list[str]) -> dict[str, str]:
     """All else."""
 
-    def timed(kind: str, tolerance: Fraction) -> str:
+    def timed(kind: str, word: str, tolerance: Fraction) -> str:
         one, other = getattr(before, kind), getattr(after, kind)
         was, now = ([[what for _, what in stream] for stream in streams] for streams in (one, other))
         if was == now and one:
             pairs = zip(chain(*one), chain(*other), strict=True)
             late = max((abs(a - before.shift - b) for (a, _), (b, _) in pairs), default=0)
             return "equal" if late <= tolerance else f"DIFFERS: {float(late):.4f} s"
-        return verdict(was, now, said, "left out")
+        return verdict(was, now, said, word)
 
     return {
         "tags": verdict(before.tags, after.tags),
         "aspect": verdict(before.aspect - 1, after.aspect - 1, said, "aspect"),
         "location": verdict(before.location, after.location, said, "chroma location"),
         "rotation": verdict(before.matrix, after.matrix),
-        "HDR": verdict(before.hdr, after.hdr, said, "left out"),
-        "sound": timed("sound", MILLISECOND + Fraction(1, 44100)),
-        "subtitles": timed("texts", MILLISECOND),
+        "HDR": verdict(before.hdr, after.hdr, said, "the colour tags are kept"),
+        "sound": timed("sound", "audio stream", MILLISECOND + Fraction(1, 44100)),
+        "subtitles": timed("texts", "subtitle stream", MILLISECOND),
         "chapters": verdict(before.chapters, after.chapters),
         "attachments": verdict(before.attachments, after.attachments, said, "attachment"),
         "streams": verdict(before.streams, after.streams, said, "left out"),

@@ -62,7 +62,8 @@ def test_what_cant_be_kept_is_refused_or_dropped(run, hdr10, tmp_path):
 
 def test_y4m_says_what_it_cant_carry(run, hdr10, tmp_path):
     news = run(hdr10, tmp_path / "out.y4m")
-    assert news.warnings == ["left out: mastering display, content light level; the colour tags are kept"]
+    lost = "mastering display, content light level"
+    assert news.warnings == [f"y4m can't say the source's {lost}, nor its colours: tell the encoder"]
 
 
 def test_light_without_a_display_is_kept(run, tmp_path):

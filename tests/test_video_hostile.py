@@ -5,13 +5,17 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from lab.media import make, smooth
+from lab.png import encode_png
 
 from bdinn_core.errors import InputError
 from bdinn_core.video.reader import Picture, Source
 
-SIDE = 65535
+SIDES = [65535, 14000]
+"""More than FFmpeg takes, and more than we do."""
 
 
 @pytest.fixture
@@ -60,49 +64,70 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _png() -> bytes:
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, 6, 0, 0, 0)
+def _png(side: int) -> bytes:
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     data = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(bytes(100))) + _chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + data
 
 
-def _bmp() -> bytes:
-    header = struct.pack("<IHHIIiiHHIIIIII", 154, 0, 0, 54, 40, SIDE, SIDE, 1, 24, 0, 0, 0, 0, 0, 0)
+def _bmp(side: int) -> bytes:
+    header = struct.pack("<IHHIIiiHHIIIIII", 154, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
     return b"BM" + header + bytes(100)
 
 
-def _ivf(codec: bytes) -> bytes:
-    picture = bytes([0x10, 0, 0, 0x9D, 0x01, 0x2A]) + struct.pack("<HH", SIDE, SIDE) + bytes(40)
-    header = struct.pack("<HHIHHIIII", 0, 32, int.from_bytes(codec, "little"), SIDE, SIDE, 25, 1, 1, 0)
+def _ivf(codec: bytes, side: int) -> bytes:
+    picture = bytes([0x10, 0, 0, 0x9D, 0x01, 0x2A]) + struct.pack("<HH", side, side) + bytes(40)
+    header = struct.pack("<HHIHHIIII", 0, 32, int.from_bytes(codec, "little"), side, side, 25, 1, 1, 0)
     return b"DKIF" + header + struct.pack("<IQ", len(picture), 0) + picture
 
 
-def _mkv(path: Path) -> bytes:
+def _mkv(path: Path, side: int) -> bytes:
     """FFV1, whose size only the container tells, in a Matroska file that claims another one."""
     make(path, draw=smooth, width=320, height=288)
     real, claimed = (
-        struct.pack(">2sH2sH", b"\xb0\x82", w, b"\xba\x82", h) for w, h in ((320, 288), (SIDE,) * 2)
+        struct.pack(">2sH2sH", b"\xb0\x82", w, b"\xba\x82", h) for w, h in ((320, 288), (side,) * 2)
     )
     content = path.read_bytes()
     assert real in content
     return content.replace(real, claimed)
 
 
+@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("kind", ["png", "bmp", "y4m", "vp8", "vp9", "av1", "mkv"])
-def test_a_claim_of_65535x65535_is_refused_before_memory_is_taken(tmp_path, kind, limited_memory):
+def test_a_claim_of_an_absurd_size_is_refused_before_memory_is_taken(tmp_path, kind, side, limited_memory):
+    header = f"YUV4MPEG2 W{side} H{side} F25:1 Ip A1:1 C420\nFRAME\n".encode()
     content = {
-        "png": _png,
-        "bmp": _bmp,
-        "y4m": lambda: f"YUV4MPEG2 W{SIDE} H{SIDE} F25:1 Ip A1:1 C444p16\nFRAME\n".encode() + bytes(100),
-        "vp8": lambda: _ivf(b"VP80"),
-        "vp9": lambda: _ivf(b"VP90"),
-        "av1": lambda: _ivf(b"AV01"),
-        "mkv": lambda: _mkv(tmp_path / "small.mkv"),
+        "png": lambda: _png(side),
+        "bmp": lambda: _bmp(side),
+        "y4m": lambda: header + bytes(100),
+        "vp8": lambda: _ivf(b"VP80", side),
+        "vp9": lambda: _ivf(b"VP90", side),
+        "av1": lambda: _ivf(b"AV01", side),
+        "mkv": lambda: _mkv(tmp_path / "small.mkv", side),
     }[kind]()
     path = tmp_path / f"large.{'ivf' if kind in ('vp8', 'vp9', 'av1') else kind}"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=path.name):
+    ours = rf"claims to be {side}x{side}" if side < 2**15 else ""
+    by_the_decoder = "no picture could be decoded|isn't media|can't be decoded"
+    with pytest.raises(InputError, match=rf"{path.name}.*({ours or 'claims to be'}|{by_the_decoder})"):
         count(path)
+    if ours and kind in ("mkv", "y4m"):  # nothing but the header was there to be looked at
+        with pytest.raises(InputError, match=ours):
+            count(path)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "%03d.png"])
+def test_a_picture_is_opened_by_its_very_name(tmp_path, name):
+    if name.endswith("png"):
+        content = encode_png(np.full((48, 64), 90, np.uint8))
+    else:
+        encoder = av.CodecContext.create("mjpeg", "w")
+        encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuvj420p"
+        frame = av.VideoFrame(64, 48, "yuvj420p")
+        content = b"".join(bytes(p) for f in (frame, None) for p in encoder.encode(f))
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "001.png").write_bytes(content)
+    assert count(tmp_path / name) == 1
 
 
 def test_a_rate_of_a_thousand_million_is_not_believed(tmp_path):

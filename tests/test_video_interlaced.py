@@ -50,10 +50,17 @@ def test_the_order_of_fields_is_kept(run, tmp_path, order, codec, pix_fmt, conta
     assert field_orders(output) == {order[0].upper()}
 
 
-def test_y4m_says_so_without_the_order(run, tmp_path):
-    news = run(make_interlaced(tmp_path / "in.ts", "tff"), tmp_path / "out.y4m", pix_fmt="source")
-    assert b" Im " in (tmp_path / "out.y4m").read_bytes().splitlines()[0]
-    assert any("won't say which field is first" in line for line in news.warnings)
+@pytest.mark.parametrize("order", ["tff", "bff"])
+def test_y4m_says_the_order(run, tmp_path, order):
+    run(make_interlaced(tmp_path / "in.ts", order), tmp_path / "out.y4m", pix_fmt="source")
+    assert f" I{order[0]} ".encode() in (tmp_path / "out.y4m").read_bytes().splitlines()[0]
+    assert field_orders(tmp_path / "out.y4m") == {order[0].upper()}
+
+
+def test_flags_of_the_users_come_on_top(run, tmp_path):
+    source = make_interlaced(tmp_path / "in.mkv", "tff")
+    run(source, tmp_path / "out.mkv", codec="libx264", encoder_options=[("flags", "+bitexact")])
+    assert field_orders(tmp_path / "out.mkv") == {"T"}
 
 
 def test_a_codec_that_cant_say_it_is_refused(run, tmp_path):

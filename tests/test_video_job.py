@@ -1,6 +1,7 @@
 """Whole jobs. At strength 0, what goes through all stages must come out as it was."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -444,7 +445,7 @@ def test_a_cut_keeps_the_sound_a_decoder_warms_up_with(run, tmp_path):
 
 
 def test_a_subtitle_that_began_long_before_a_cut_is_kept(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("media.LINES", ((40, 4000, "Long"), (4200, 60, "Later")))
+    monkeypatch.setattr("lab.media.LINES", ((40, 4000, "Long"), (4200, 60, "Later")))
     source = make(tmp_path / "in.mkv", draw=smooth, times=range(125), subtitles="subrip")
     run(source, tmp_path / "out.mkv", start=Fraction(3), **LOSSLESS)
     assert read(tmp_path / "out.mkv").texts == [(0, "Long"), (Fraction(6, 5), "Later")]
@@ -470,7 +471,8 @@ def test_libx265_refuses_an_odd_size_by_name(run, tmp_path, data_dir):
 def test_memory_does_not_grow_with_the_length_of_a_video(tiny, width, height, frames):
     program = Path(__file__).parent / "growth.py"
     command = [sys.executable, program, *map(str, (width, height, frames)), tiny]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    found = json.loads(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
     first, *rest = (size / 2**20 for size in found["tenths"])
     print(f"resident in the first {frames // 10} frames {first:.0f} MiB, at most {max(rest):.0f} MiB later")
     assert found["frames"] == frames

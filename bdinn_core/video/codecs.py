@@ -282,7 +282,7 @@ def plan_encoding(
         codec=codec,
         pixel=pixel,
         pix_fmt=pix_fmt if pix_fmt in names else _pix_fmts(codec)[pixel],
-        options=interlaced | _options(codec, crf, preset, encoder_options, threads, hdr),
+        options=_options(codec, crf, preset, encoder_options, threads, hdr, interlaced),
     )
 
 
@@ -330,12 +330,13 @@ def _options(
     extra: Sequence[tuple[str, str]],
     threads: int,
     hdr: HDR,
+    interlaced: Mapping[str, str],
 ) -> dict[str, str]:
     """FFmpeg options of `codec`: what isn't one goes into the library's own list."""
     rules = _RULES.get(codec, _OTHERS)
     known = CodecContext.create(codec, "w").supported_options
     names = {option.name for option in known.private}
-    options = dict(rules.fixed)
+    options = {**rules.fixed, **interlaced}
     rival = _rate_control(rules, extra)
     if crf is not None and rival is not None:
         raise OptionError(f"crf {crf:g} contradicts the encoder option {rival}; give only one of them")
@@ -359,6 +360,8 @@ def _options(
     for key, value in extra:
         if rules.params is not None and key == rules.params:
             params.append(value)
+        elif key == "flags" and value[:1] in ("+", "-"):
+            options[key] = options.get(key, "") + value
         elif key in names:
             options[key] = value
         elif rules.params is not None:

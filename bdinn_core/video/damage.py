@@ -1,47 +1,43 @@
 """What was found wrong with a source while it was read."""
 
-from dataclasses import dataclass
+from collections import Counter
 from fractions import Fraction
+from typing import Literal
 
-__all__ = ["Damage"]
+__all__ = ["Damage", "Kind"]
+
+Kind = Literal["lost", "faulty", "misplaced", "unsound", "unreadable", "missing"]
+_WORDS: dict[Kind, tuple[str, str]] = {
+    "lost": ("picture", "couldn't be decoded"),
+    "faulty": ("picture", "decoded with faults"),
+    "misplaced": ("picture", "out of order"),
+    "unsound": ("packet", "of other streams out of order"),
+    "unreadable": ("place", "that couldn't be read"),
+    "missing": ("picture", "missing at the end"),
+}
+"""What is counted, and what is wrong with it."""
 
 
-@dataclass
 class Damage:
     """Counts of what's wrong; false if nothing is."""
 
-    lost: int = 0
-    """Pictures that couldn't be decoded."""
-    faulty: int = 0
-    """Pictures that were decoded with faults, as far as the decoder knows."""
-    misplaced: int = 0
-    """Pictures that came with a time before the last one's."""
-    unreadable: int = 0
-    """Places where the file couldn't be read on from."""
-    missing: int = 0
-    """Pictures fewer than the file says."""
-    first: Fraction | None = None
-    """When the first of it is, in seconds of the file; `None` if that's the beginning or the end."""
+    def __init__(self) -> None:
+        self.counts: Counter[Kind] = Counter()
+        self.first: Fraction | None = None
+        """When the first of it is, in seconds of the file, where that's known."""
 
-    def note(self, what: str, time: Fraction | None) -> None:
-        """Counts one more of `what`, a field's name, at a time."""
+    def add(self, kind: Kind, count: int = 1, time: Fraction | None = None) -> None:
+        """Counts so many more, at a time."""
         if not self:
             self.first = time
-        setattr(self, what, getattr(self, what) + 1)
+        self.counts[kind] += count
 
     def __bool__(self) -> bool:
-        return any((self.lost, self.faulty, self.misplaced, self.unreadable, self.missing))
+        return bool(self.counts)
 
     def __str__(self) -> str:
         """In words, for a warning."""
-        found = {
-            "couldn't be decoded": self.lost,
-            "were decoded with faults": self.faulty,
-            "came with times that go back": self.misplaced,
-            "are missing at the end": self.missing,
-        }
-        parts = [f"{count} pictures {what}" for what, count in found.items() if count]
-        if self.unreadable:
-            parts.append(f"at {self.unreadable} places it couldn't be read on")
+        found = [(count, *_WORDS[kind]) for kind, count in self.counts.items()]
+        parts = [f"{count} {thing}{'s' * (count > 1)} {wrong}" for count, thing, wrong in found]
         begins = "" if self.first is None else f"; it begins at {float(self.first):.3f} s"
         return f"{', '.join(parts)}{begins}"

@@ -83,13 +83,13 @@ def wrap_planes(video: av.VideoFrame, fmt: FrameFormat) -> "DeviceFrame | None":
 def without_pixels(video: av.VideoFrame, name: str) -> av.VideoFrame:
     """A frame in the host's memory with the properties of one on a GPU, whose pixels aren't needed there.
 
-    Side data can't be moved without them: where there is some, all comes along.
+    Closed captions and the order of fields can't be moved without them: then all comes along.
 
     Args:
         video: A frame on a GPU.
         name: The format that it's to have.
     """
-    if len(video.side_data):
+    if video.interlaced_frame or video.side_data.get("A53_CC") is not None:
         return video.reformat(format=name, threads=1)
     carrier = av.VideoFrame(video.width, video.height, name)
     carrier.pts, carrier.duration, carrier.time_base = video.pts, video.duration, video.time_base

@@ -20,7 +20,8 @@ STDIO = "-"
 """As a file name: y4m on standard input or output."""
 Y4M_MAGIC = b"YUV4MPEG2 "
 REFERRING = {
-    "concat", "dash", "hls", "image2", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp", "vobsub",
+    "avisynth", "concat", "dash", "hls", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp", "vapoursynth",
+    "vobsub",
 }  # fmt: skip
 """FFmpeg's formats that open what their content, or a file's name, tells them to."""
 _Y4M_HEADER_MAX = 256
@@ -59,7 +60,9 @@ def reason(error: FFmpegError) -> str:
 @cache
 def _local_only() -> dict[str, str]:
     """Options for FFmpeg to open the one file it's given, and nothing that this one names."""
-    return {"protocol_whitelist": "file", "format_whitelist": ",".join(formats_available - REFERRING)}
+    allowed = ",".join(formats_available - REFERRING)
+    # Else a picture's name, such as %03d.png, could stand for many.
+    return {"protocol_whitelist": "file", "format_whitelist": allowed, "pattern_type": "none"}
 
 
 def open_input(

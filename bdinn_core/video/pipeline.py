@@ -118,10 +118,13 @@ def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
 
 
 def _open_writer(job: VideoJob, source: Source, encoding: Encoding, progress: Progress) -> Writer:
-    if source.info.hdr and (job.hdr == "drop" or is_y4m(job.output)):
-        progress.warn(f"left out: {source.info.hdr}; the colour tags are kept")
+    hdr = source.info.hdr
     if is_y4m(job.output):
+        if hdr:
+            progress.warn(f"y4m can't say the source's {hdr}, nor its colours: tell the encoder")
         return Y4MWriter(job.output, source.info, encoding, progress.warn)
+    if hdr and job.hdr == "drop":
+        progress.warn(f"left out: {hdr}; the colour tags are kept")
     return MediaWriter(job, source, encoding, progress.warn)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
+import av.filter
+import numpy as np
 from av.container import InputContainer
 from av.rational import AVRational
 from av.stream import Disposition
@@ -18,8 +20,8 @@ from .opening import Y4M_MAGIC
 
 __all__ = ["VideoInfo", "describe", "find_video", "fraction", "stored_format"]
 
-MOST_PIXELS = 2**28
-"""16384 x 16384. A few bytes can claim any size, and decoders take memory for what they're told."""
+MOST_PIXELS = 2**27
+"""16384 x 8192. A few bytes can claim any size, and decoders take memory for what they're told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class VideoInfo:
     """Seconds a tick of the timestamps."""
     rate: Fraction
     """Average frames a second; 25 where the file doesn't say."""
+    bottom_first: bool
+    """Whether the lower one of its fields is shown first, if it's interlaced."""
     interlaced: bool
     """Whether the lines of the first picture belong by turns to two fields, of two moments."""
     display_matrix: bytes | None
@@ -100,6 +104,23 @@ def stored_format(frame: av.VideoFrame) -> str:
     return (frame.sw_format or frame.format).name
 
 
+def _shows_bottom_first(frame: av.VideoFrame) -> bool:
+    """Whether the lower field of an interlaced frame is the first: PyAV doesn't tell, but a filter knows."""
+    small = frame.reformat(width=16, height=16, format="gray", threads=1)
+    small.make_writable()
+    for row in (lines := np.frombuffer(small.planes[0], np.uint8).reshape(16, -1)):
+        row[:] = 0
+    lines[8:] = 255
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=16, height=16, format="gray", time_base=Fraction(1, 25))
+    # It moves the picture by a line if the bottom field is the first one.
+    graph.link_nodes(source, graph.add("fieldorder", "tff"), graph.add("buffersink")).configure()
+    graph.push(small)
+    moved = graph.pull()
+    assert isinstance(moved, av.VideoFrame)
+    return not np.array_equal(lines, np.frombuffer(moved.planes[0], np.uint8).reshape(16, -1))
+
+
 def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes = b"") -> VideoInfo:
     """What the pictures of `stream` are, given its first frame and the first bytes of its file.
 
@@ -134,6 +155,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
         tags=tags,
         time_base=fraction(stream.time_base),
         rate=_rate(stream),
+        bottom_first=frame.interlaced_frame and _shows_bottom_first(frame),
         interlaced=frame.interlaced_frame,
         display_matrix=None if matrix is None else bytes(matrix),
         hdr=read_hdr(frame),

@@ -1,11 +1,12 @@
 """Reading a source: pictures in the order they are shown, everything else as packets."""
 
+from array import array
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -18,7 +19,7 @@ from av.stream import Disposition, Stream
 
 from ..errors import InputError, OptionError
 from ..planes import Frame
-from .damage import Damage
+from .damage import Damage, Kind
 from .formats import Repacker, read_planes
 from .hwaccel import without_pixels, wrap_planes
 from .opening import STDIO, open_input, reason
@@ -124,8 +125,8 @@ class Source:
         self.container, start_bytes = open_input(name, accelerator, allow_url)
         self.video = find_video(self.container, self.name, video_stream)
         self.video.codec_context.thread_count = threads
-        if not self.video.codec_context.is_hwaccel:
-            self.video.thread_type = "AUTO"  # on a GPU, threads would only hold frames
+        # Not several pictures at once: after damage, what other threads hold would be lost.
+        self.video.thread_type = "SLICE"
         try:
             self.video.codec_context.open(strict=False)
         except FFmpegError as error:
@@ -136,7 +137,9 @@ class Source:
         self._strict = False
         self._repack = Repacker()
         self._last_pts: int | None = None
-        self._packets = 0
+        self._last_dts: dict[int, int] = {}
+        self._packet_times = array("q")
+        self._first_pts = 0
         self._reached = Fraction(0)
         self._held: deque[av.VideoFrame | Packet] = deque()
         self._items = self._decode()
@@ -155,6 +158,7 @@ class Source:
         elif strict and self.damage:
             raise InputError(f"{self.name} is damaged: {self.damage}")
         self._strict = strict
+        self._first_pts = first.pts or 0
         self.offset = _time(first) if self.cut else min(origin, Fraction(0))
         """Seconds to take off every time: a result starts at 0 if cut, and never before 0."""
         self.estimated_frames = self._estimate_frames(start or Fraction(0), end)
@@ -182,6 +186,7 @@ class Source:
                 the message names the time.
         """
         picture: Picture | None = None
+        last: Picture | None = None
         late = {s.index for s in self.container.streams.audio} & streams
         ended = False
         try:
@@ -196,18 +201,21 @@ class Source:
                 elif not ended:
                     following = self._picture(item, picture)
                     if picture is not None:
-                        yield replace(picture, duration=following.pts - picture.pts)
+                        last = replace(picture, duration=following.pts - picture.pts)
+                        yield last
                     ended, picture = past_end, None if past_end else following
                 if ended and (not late or (self._end is not None and time > self._end + SKEW_SECONDS)):
-                    return
+                    break
         except InputError:
             if picture is not None:  # it's whole, and may be wanted
                 yield replace(picture, duration=self._ticks_a_frame())
             raise
         if picture is not None:
-            picture = replace(picture, duration=self._last_duration(picture))
-            yield picture
-            self._compare_with_claims(picture)
+            last = replace(picture, duration=picture.carrier.duration or self._ticks_a_frame())
+            yield last
+        if last is not None:
+            self._compare_with_packets(last.number + 1)
+            self._compare_with_claims(last)
 
     def chapters(self) -> list[Any]:
         """The chapters as PyAV's dicts, cut and shifted as everything else."""
@@ -231,7 +239,8 @@ class Source:
                 if packet.size:
                     yield packet
                 continue
-            self._packets += bool(packet.size) and not packet.is_discard
+            if packet.size and not packet.is_discard:
+                self._packet_times.append((packet.dts if packet.pts is None else packet.pts) or 0)
             try:
                 frames = self.video.decode(packet)
             except FFmpegError as error:
@@ -263,20 +272,32 @@ class Source:
             except OSError as error:
                 raise InputError(f"{self.name} can't be read on ({error.strerror})") from error
 
-    def _damaged(self, what: str, why: str) -> None:
-        """Takes note of damage, a field of `Damage`, or stops for it."""
+    def _damaged(self, kind: Kind, why: str) -> None:
+        """Takes note of damage, or stops for it."""
         if self._strict:
             raise InputError(f"{self.name} is damaged{self._whereabouts()} ({why})")
-        self.damage.note(
-            what, None if self._last_pts is None else self._last_pts * fraction(self.video.time_base)
-        )
+        last = self._last_pts
+        self.damage.add(kind, time=None if last is None else last * fraction(self.video.time_base))
+
+    def _fewer(self, kind: Kind, count: int, why: str) -> None:
+        """Takes note of pictures that didn't come, found at the end."""
+        if count > 0:
+            if self._strict:
+                raise InputError(f"{self.name} is damaged: {why}")
+            self.damage.add(kind, count)
+
+    def _compare_with_packets(self, count: int) -> None:
+        """Nothing may be lost in silence: whatever goes into a decoder is to come out."""
+        if self.video.codec_context.name in _WITH_HIDDEN_PICTURES:
+            return
+        # What is shown before the first picture refers to others that aren't there.
+        end = inf if self._end is None else self._end / self.info.time_base
+        expected = sum(self._first_pts <= time < end for time in self._packet_times)
+        lost = expected - self.damage.counts["lost"] - count
+        self._fewer("lost", lost, f"{lost} of {expected} pictures didn't come out of the decoder")
 
     def _compare_with_claims(self, last: Picture) -> None:
-        """Compares what came with what the file says would: nothing may be lost in silence."""
-        if not self.cut and self.video.codec_context.name not in _WITH_HIDDEN_PICTURES:
-            lost = self._packets - self.damage.lost - (last.number + 1)
-            for _ in range(lost):
-                self._damaged("lost", f"{lost} pictures didn't come out of the decoder")
+        """Compares where the file ends with where it says it does."""
         if self.video.duration is not None:
             stated = self.video.duration * self.info.time_base
             wanted = stated if self._end is None else min(stated, self._end - self._origin)
@@ -290,9 +311,8 @@ class Source:
         else:
             return
         if reached < wanted - tolerated:
-            if self._strict:
-                raise InputError(f"{self.name} ends {float(wanted - reached):.3f} s before it says")
-            self.damage.missing = round((wanted - reached) * self.info.rate)
+            missing = round((wanted - reached) * self.info.rate)
+            self._fewer("missing", missing, f"it ends {float(wanted - reached):.3f} s before it says")
 
     @property
     def _telling_length(self) -> bool:
@@ -395,9 +415,20 @@ class Source:
             if packet.pts < shift - round(_padding(packet.stream) / tick):
                 return False
         packet.pts -= shift
-        if packet.dts is not None:
-            packet.dts -= shift
+        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        self._keep_order(packet)
         return True
+
+    def _keep_order(self, packet: Packet) -> None:
+        """Containers take no packet of sound that would be decoded before its predecessor."""
+        assert packet.dts is not None
+        assert packet.pts is not None
+        last = self._last_dts.get(packet.stream_index)
+        if last is not None and packet.dts <= last and packet.stream.type == "audio":
+            self._damaged("unsound", f"time goes back in stream {packet.stream_index}")
+            packet.dts = last + 1
+            packet.pts = max(packet.pts, packet.dts)
+        self._last_dts[packet.stream_index] = packet.dts
 
     def _trim(self, packet: Packet, start: int) -> None:
         """Takes off a subtitle what is shown before `start` (ticks) or after the end."""
@@ -435,15 +466,6 @@ class Source:
 
     def _ticks_a_frame(self) -> int:
         return max(1, round(1 / (self.info.rate * self.info.time_base)))
-
-    def _last_duration(self, picture: Picture) -> int:
-        """How long the last picture stays: to the stream's end, or as the decoder says."""
-        stream = self.video
-        if stream.duration is not None and stream.start_time is not None:
-            rest = stream.start_time + stream.duration - (picture.carrier.pts or 0)
-            if rest > 0:
-                return rest
-        return picture.carrier.duration or self._ticks_a_frame()
 
     def _estimate_frames(self, start: Fraction, end: Fraction | None) -> int | None:
         seconds = self._stated_seconds()

@@ -205,6 +205,9 @@ class MediaWriter:
         container = self._container.format.name
         codec = source.codec_context.name if source.codec_context else getattr(source, "name", None)
         what = f"{source.type} stream {source.index} ({codec or 'unknown'})"
+        if codec is None and source.type != "data":
+            self._warn(f"{what} is left out: FFmpeg doesn't know what it holds")
+            return
         if source.type == "data":
             # Muxers make the tracks of timecode and chapters anew, from metadata.
             if "timecode" not in source.metadata and not (codec == "bin_data" and self._chapters):

@@ -66,7 +66,7 @@ def _header(info: VideoInfo, pixel: PixelFormat) -> str:
     ratio = f"{aspect.numerator}:{aspect.denominator if aspect else 0}"
     color_range = {1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}.get(tags.range, "")
     size = f"W{info.width} H{info.height} F{info.rate.numerator}:{info.rate.denominator}"
-    fields = "m" if info.interlaced else "p"
+    fields = ("b" if info.bottom_first else "t") if info.interlaced else "p"
     return f"YUV4MPEG2 {size} I{fields} A{ratio} C{layout}{color_range}\n"
 
 
@@ -79,8 +79,6 @@ class Y4MWriter:
     def __init__(self, output: str, info: VideoInfo, encoding: Encoding, warn: Callable[[str], None]) -> None:
         self._info = info
         self._warn = warn
-        if info.interlaced:  # a frame knows its order, but PyAV doesn't tell
-            warn("the picture is interlaced, and y4m won't say which field is first: tell the encoder")
         self._uneven = False
         self._finished = False
         self._part = None if output == STDIO else PartFile(output)

@@ -71,6 +71,8 @@ class Clip:
     fonts: Sequence[tuple[str, bytes]] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     rotation: float = 0
+    muxer: dict[str, str] = field(default_factory=dict)
+    """Options of the container."""
 
 
 LINES = ((40, 80, "First line"), (120, 60, "Second, with a comma"))
@@ -92,7 +94,7 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 def make(path: Path, clip: Clip | None = None, **changes: Any) -> Path:
     """Writes a file; `changes` are fields of `Clip`."""
     clip = clip or Clip(**changes)
-    with av.open(str(path), "w") as output:
+    with av.open(str(path), "w", options=clip.muxer) as output:
         video = output.add_stream(
             clip.codec,
             rate=clip.rate,
