@@ -105,7 +105,11 @@ def read(path: Path, options: dict[str, Any]) -> tuple[str, bool]:
         try:
             source.chapters()
             for item in source.items({stream.index for stream in source.container.streams}):
-                count += isinstance(item, Picture)
+                if isinstance(item, Picture):
+                    count += 1
+                    peak, largest = item.frame.format.peak, max(map(np.max, item.frame.planes))
+                    if largest > peak:
+                        return f"picture {count} holds {largest}, though {peak} is the most", False
         finally:
             source.close()
     except BdinnError as error:

@@ -102,7 +102,7 @@ def _read_until_failure(command: list[Any], stderr: Any) -> list[dict[str, Any]]
 def assert_fine(outcomes: list[dict[str, Any]], folder: Path) -> None:
     wrong = [f"mutant {o['number']} ({folder / o['name']}): {o['result']}" for o in outcomes if not o["fine"]]
     errors = folder.with_name("stderr").read_text(errors="replace")
-    assert not wrong, "\n".join([*wrong, errors[-5000:]])
+    assert not wrong, "\n".join([*dict.fromkeys(wrong), errors[-5000:]])
     assert not list(folder.iterdir()), "files are left behind"
 
 
