@@ -200,9 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
     except _Terminated as ended:
         return _fail("terminated; nothing was written", EXIT_SIGNAL + ended.args[0])
-    except MemoryError:
-        return _fail("out of memory; try a smaller --tile-size", EXIT_INPUT)
     except Exception as error:
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # PyTorch's words
+            return _fail("out of memory; try a smaller --tile-size", EXIT_INPUT)
         return _fail(unexpected(error), EXIT_INPUT)
     finally:
         for number, handler in before.items():
