@@ -1,6 +1,7 @@
 """BDINN removes banding from pictures and video; see the README for the command line.
 
-Names are imported when first used: torch takes seconds, and checking an option shouldn't.
+Names are imported when first used: torch takes seconds, which checking an option shouldn't, and Ctrl-C is to
+be heard before numpy is imported.
 """
 
 from importlib import import_module
@@ -16,8 +17,6 @@ from .errors import (
     OptionError,
     OutputError,
 )
-from .options import DebandOptions
-from .planes import Frame, FrameFormat
 
 if TYPE_CHECKING:
     from .checkpoint import load_model
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from .image import deband
     from .network import BDINN, BDINNConfig
     from .ops import BandedDeformConv2d, banded_deform_conv2d
+    from .options import DebandOptions
+    from .planes import Frame, FrameFormat
 
 __all__ = [
     "BDINN",
@@ -51,7 +52,10 @@ _LATE = {
     "BDINN": "network",
     "BDINNConfig": "network",
     "BandedDeformConv2d": "ops",
+    "DebandOptions": "options",
     "Debander": "engine",
+    "Frame": "planes",
+    "FrameFormat": "planes",
     "banded_deform_conv2d": "ops",
     "deband": "image",
     "load_model": "checkpoint",

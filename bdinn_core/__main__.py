@@ -1,4 +1,4 @@
-"""The entry of `bdinn-video`: Ctrl-C ends it without a traceback even while its imports run."""
+"""The entry of `bdinn-video`: Ctrl-C ends it without a traceback, even while it's imported or ends."""
 
 import signal
 import sys
@@ -12,7 +12,11 @@ def main() -> int:
     from .cli import main as run
 
     signal.signal(signal.SIGINT, before)
-    return run()
+    try:
+        return run()
+    finally:
+        if before is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -197,9 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BdinnError as error:
         return _fail(str(error), EXIT_INPUT)
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
+        return _fail("interrupted; nothing incomplete is left", EXIT_INTERRUPTED)
     except _Terminated as ended:
-        return _fail("terminated; nothing was written", EXIT_SIGNAL + ended.args[0])
+        return _fail("terminated; nothing incomplete is left", EXIT_SIGNAL + ended.args[0])
     except Exception as error:
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # PyTorch's words
             return _fail("out of memory; try a smaller --tile-size", EXIT_INPUT)

@@ -243,7 +243,7 @@ def test_a_stopped_job_leaves_nothing(tmp_path, sent, code, model):
         assert not (tmp_path / "out.mkv").exists()
         process.send_signal(sent)
         assert process.wait(30) == code
-        assert re.fullmatch(rb"Error: \w+; nothing was written\n", process.stderr.read())
+        assert re.fullmatch(rb"Error: \w+; nothing incomplete is left\n", process.stderr.read())
     assert not list(tmp_path.iterdir())
 
 
@@ -257,7 +257,7 @@ def test_a_job_stopped_while_a_named_pipe_is_silent(tmp_path, sent, code, model)
             process.send_signal(getattr(signal, sent) if isinstance(sent, str) else sent)
             assert process.wait(30) == code
         assert process.stderr is not None
-        assert re.fullmatch(rb"Error: \w+; nothing was written\n", process.stderr.read())
+        assert re.fullmatch(rb"Error: \w+; nothing incomplete is left\n", process.stderr.read())
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media import make, smooth
+from lab.media import make, smooth
 
 pytest.importorskip("resource", reason="limits of memory are POSIX's")
 

@@ -171,8 +171,12 @@ def read_planes(
     Returns:
         The colour planes, and the alpha plane (height, width) or `None`.
     """
-    copies = tuple(_rows(video.planes[i], fmt.dtype).copy() for i in _plane_order(pixel.family))
-    alpha = _rows(video.planes[len(copies)], fmt.dtype).copy() if pixel.alpha else None
+    planes = [_rows(video.planes[i], fmt.dtype) for i in range(len(video.planes))]
+    # A damaged stream can hold more than its bits allow, and encoders may crash on that.
+    beyond = not (fmt.is_float or fmt.bit_depth in (8, 16))
+    planes = [np.minimum(plane, fmt.peak) if beyond else plane.copy() for plane in planes]
+    copies = tuple(planes[i] for i in _plane_order(pixel.family))
+    alpha = planes[len(copies)] if pixel.alpha else None
     return Frame(copies, fmt, video.interlaced_frame), alpha
 
 

@@ -1,9 +1,11 @@
 """Opening a media file: that one file, and nothing else unless the user says so."""
 
 import os
+from collections.abc import Callable
 from functools import cache
 from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -14,17 +16,28 @@ from av.format import formats_available
 from ..errors import InputError
 from .ffmpeg_log import listen
 
-__all__ = ["STDIO", "Y4M_MAGIC", "open_input", "reason"]
+__all__ = ["STDIO", "Y4M_FRAME", "Y4M_MAGIC", "Opened", "open_input", "reason"]
 
 STDIO = "-"
 """As a file name: y4m on standard input or output."""
 Y4M_MAGIC = b"YUV4MPEG2 "
+Y4M_FRAME = len(b"FRAME\n")
 REFERRING = {
     "avisynth", "concat", "dash", "hls", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp", "vapoursynth",
     "vobsub",
 }  # fmt: skip
 """FFmpeg's formats that open what their content, or a file's name, tells them to."""
 _Y4M_HEADER_MAX = 256
+
+
+class Opened(NamedTuple):
+    """An open media file."""
+
+    container: InputContainer
+    start: bytes
+    """Its first bytes: the whole header where it's y4m."""
+    size: Callable[[], int]
+    """Bytes it has; of a pipe, those read so far."""
 
 
 class _PipeInput:
@@ -35,10 +48,13 @@ class _PipeInput:
         self._raw = open(file, "rb", buffering=0, closefd=file != 0)  # noqa: SIM115 - closed with the process
         self.start = _first_line(self._raw)
         self._held = self.start
+        self.size = 0
 
     def read(self, size: int) -> bytes:
         held, self._held = self._held, b""
-        return held or self._raw.read(size)
+        found = held or self._raw.read(size)
+        self.size += len(found)
+        return found
 
 
 def _first_line(file: FileIO) -> bytes:
@@ -65,18 +81,13 @@ def _local_only() -> dict[str, str]:
     return {"protocol_whitelist": "file", "format_whitelist": allowed, "pattern_type": "none"}
 
 
-def open_input(
-    name: str, accelerator: HWAccel | None = None, allow_url: bool = False
-) -> tuple[InputContainer, bytes]:
+def open_input(name: str, accelerator: HWAccel | None = None, allow_url: bool = False) -> Opened:
     """Opens a media file, or y4m on standard input for `-`.
 
     Args:
         name: A file's path; with `allow_url` also an address.
         accelerator: What decodes its video if it can.
         allow_url: Whether files that name others, or addresses, may have them opened.
-
-    Returns:
-        The container, and its first bytes: the whole header where it's y4m.
 
     Raises:
         InputError: if it's missing, empty, a directory or not media; the message names it.
@@ -91,11 +102,12 @@ def open_input(
                 raise InputError(
                     "standard input isn't y4m; `vspipe -c y4m` and `ffmpeg -f yuv4mpegpipe` write it"
                 )
-            return av.open(pipe, "r", format="yuv4mpegpipe", buffer_size=1 << 20), pipe.start
+            container = av.open(pipe, "r", format="yuv4mpegpipe", buffer_size=1 << 20)
+            return Opened(container, pipe.start, lambda: pipe.size)
         if "://" in name and not Path(name).exists():
             if not allow_url:
                 raise InputError(f"{name} is an address: give --allow-url to open it")
-            return av.open(name, "r", hwaccel=accelerator), b""
+            return Opened(av.open(name, "r", hwaccel=accelerator), b"", lambda: 0)
         options = {} if allow_url else _local_only()
         path = Path(name)
         if not path.exists():
@@ -104,12 +116,13 @@ def open_input(
             raise InputError(f"{name} is a directory, not a file")
         if path.is_fifo():
             pipe = _PipeInput(name)
-            return av.open(pipe, "r", options=options, buffer_size=1 << 20, hwaccel=accelerator), pipe.start
+            container = av.open(pipe, "r", options=options, buffer_size=1 << 20, hwaccel=accelerator)
+            return Opened(container, pipe.start, lambda: pipe.size)
         if path.is_file() and path.stat().st_size == 0:
             raise InputError(f"{name} is empty")
         with open(name, "rb", buffering=0) as file:
             start = _first_line(file)
-        return _open_file(name, options, accelerator), start
+        return Opened(_open_file(name, options, accelerator), start, lambda: path.stat().st_size)
     except FFmpegError as error:
         raise InputError(f"{shown} isn't media FFmpeg can read ({reason(error)})") from error
     except OSError as error:

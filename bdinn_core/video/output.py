@@ -75,21 +75,38 @@ class Writer(Protocol):
 class PartFile:
     """A file written beside `output` under a temporary name, short and of the same extension."""
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, overwrite: bool) -> None:
         self._output = Path(output)
+        self._overwrite = overwrite
         self.path = self._output.with_name(f".{secrets.token_hex(4)}.part{self._output.suffix}")
 
     def commit(self) -> None:
         """Gives the complete file its name, in one step.
 
         Raises:
-            OutputError: if the system won't have it.
+            OutputError: if the system won't have it, or somebody took the name meanwhile.
         """
         try:
-            os.replace(self.path, self._output)
+            if self._overwrite or not _link(self.path, self._output):
+                os.replace(self.path, self._output)
+            else:
+                self.discard()
+        except FileExistsError as error:
+            raise OutputError(f"{self._output} has come to exist meanwhile; add -y to replace it") from error
         except OSError as error:
             raise OutputError(f"{self._output} can't be put in place ({error.strerror})") from error
 
     def discard(self) -> None:
         """Removes what was written, if anything."""
         self.path.unlink(missing_ok=True)
+
+
+def _link(path: Path, name: Path) -> bool:
+    """Gives a file another name, unless that's taken; false where the system has no such links."""
+    try:
+        os.link(path, name)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    return True

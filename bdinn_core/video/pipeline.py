@@ -122,7 +122,7 @@ def _open_writer(job: VideoJob, source: Source, encoding: Encoding, progress: Pr
     if is_y4m(job.output):
         if hdr:
             progress.warn(f"y4m can't say the source's {hdr}, nor its colours: tell the encoder")
-        return Y4MWriter(job.output, source.info, encoding, progress.warn)
+        return Y4MWriter(job, source.info, encoding, progress.warn)
     if hdr and job.hdr == "drop":
         progress.warn(f"left out: {hdr}; the colour tags are kept")
     return MediaWriter(job, source, encoding, progress.warn)

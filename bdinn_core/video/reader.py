@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
-from math import ceil, inf
+from math import ceil, inf, prod
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -22,7 +22,7 @@ from ..planes import Frame
 from .damage import Damage, Kind
 from .formats import Repacker, read_planes
 from .hwaccel import without_pixels, wrap_planes
-from .opening import STDIO, open_input, reason
+from .opening import STDIO, Y4M_FRAME, Y4M_MAGIC, open_input, reason
 from .probe import describe, find_video, fraction, stored_format
 
 if TYPE_CHECKING:  # importing torch takes seconds
@@ -122,7 +122,8 @@ class Source:
         video_stream: int = 0,
     ) -> None:
         self.name = "standard input" if name == STDIO else name
-        self.container, start_bytes = open_input(name, accelerator, allow_url)
+        self._opened = open_input(name, accelerator, allow_url)
+        self.container = self._opened.container
         self.video = find_video(self.container, self.name, video_stream)
         self.video.codec_context.thread_count = threads
         # Not several pictures at once: after damage, what other threads hold would be lost.
@@ -146,7 +147,7 @@ class Source:
         first = self._hold_until(None)
         if first is None:
             raise InputError(f"{self.name}: no picture could be decoded; it may be damaged or encrypted")
-        self.info = describe(self.video, first, self.name, start_bytes)
+        self.info = describe(self.video, first, self.name, self._opened.start)
         origin = _time(first)
         self._origin = origin
         self._end = None if end is None else origin + end
@@ -288,6 +289,12 @@ class Source:
 
     def _compare_with_packets(self, count: int) -> None:
         """Nothing may be lost in silence: whatever goes into a decoder is to come out."""
+        if self._opened.start.startswith(Y4M_MAGIC) and self._end is None:
+            form, info = self.info.format, self.info
+            sizes = [prod(form.plane_size(info.width, info.height, p)) for p in range(form.num_planes)]
+            picture = Y4M_FRAME + form.dtype.itemsize * (sum(sizes) + info.pixel.alpha * sizes[0])
+            cut = (self._opened.size() - len(self._opened.start)) % picture
+            self._fewer("missing", cut > 0, "it ends within a picture")
         if self.video.codec_context.name in _WITH_HIDDEN_PICTURES:
             return
         # What is shown before the first picture refers to others that aren't there.

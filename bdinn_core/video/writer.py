@@ -75,7 +75,7 @@ class MediaWriter:
         self._interlaced = source.info.interlaced
         self._keeps_captions = keeps_captions(encoding.codec)
         self._finished = False
-        self._part = PartFile(job.output)
+        self._part = PartFile(job.output, job.overwrite)
         self._container = _open_output(self._part, job.output)
         try:
             self._video = self._add_streams(source)

@@ -76,18 +76,20 @@ class Y4MWriter:
     y4m has no timestamps: a variable frame rate becomes constant, which `warn` is told once.
     """
 
-    def __init__(self, output: str, info: VideoInfo, encoding: Encoding, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, job: VideoJob, info: VideoInfo, encoding: Encoding, warn: Callable[[str], None]
+    ) -> None:
         self._info = info
         self._warn = warn
         self._uneven = False
         self._finished = False
-        self._part = None if output == STDIO else PartFile(output)
+        self._part = None if job.output == STDIO else PartFile(job.output, job.overwrite)
         # Not sys.stdout: its buffer would be flushed again at exit, into a pipe that may be closed.
         where = 1 if self._part is None else self._part.path
         try:
             self._file = open(where, "wb", closefd=self._part is not None)  # noqa: SIM115 - closed by close()
         except OSError as error:
-            raise OutputError(f"{output} can't be written ({error.strerror})") from error
+            raise OutputError(f"{job.output} can't be written ({error.strerror})") from error
         try:
             self._write(_header(info, encoding.pixel).encode())
         except BaseException:
