@@ -4,6 +4,7 @@ Every cell says `equal`, `-` where the source has nothing of the kind, or why th
 have it; DIFFERS is a fault. Without FILES: the clips of --shared, and some made here.
 """
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import av
 import click
 import numpy as np
+from av.packet import Packet
 from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle
@@ -49,7 +51,8 @@ class Read:
     location: int
     shift: Fraction
     """What is taken off all times, so that the picture doesn't begin before 0."""
-    matrix: bytes | None
+    turn: tuple[int, ...]
+    """Rotation and flips a player applies."""
     hdr: str
     sound: list[list[tuple[Fraction, bytes]]] = field(default_factory=list)
     texts: list[list[tuple[Fraction, str]]] = field(default_factory=list)
@@ -75,7 +78,9 @@ def read_rest(path: Path) -> Read:
             aspect=seconds(1, video.sample_aspect_ratio) if video.sample_aspect_ratio else Fraction(1),
             location=first.chroma_location or 1,
             shift=min(seconds(first.pts, first.time_base), Fraction(0)),
-            matrix=None if matrix is None else bytes(matrix),
+            turn=()
+            if matrix is None
+            else tuple(memoryview(bytes(matrix)).cast("i").tolist()[i] for i in (0, 1, 3, 4)),
             hdr=str(read_hdr(first)),
         )
     with av.open(str(path)) as container:
@@ -86,10 +91,7 @@ def read_rest(path: Path) -> Read:
             if packet.size and packet.stream.index in sound:
                 sound[packet.stream.index].append((time, bytes(packet)))
             elif packet.size and isinstance(packet.stream, SubtitleStream):
-                shown = [
-                    s.dialogue.decode() for s in packet.stream.decode(packet) if isinstance(s, AssSubtitle)
-                ]
-                texts[packet.stream.index] += [(time, line) for line in shown if line]
+                texts[packet.stream.index] += [(time, line) for line in read_text(packet) if line]
         found.sound, found.texts = list(sound.values()), list(texts.values())
         for chapter in container.chapters():
             start, end = (seconds(chapter[key], chapter["time_base"]) for key in ("start", "end"))
@@ -97,12 +99,23 @@ def read_rest(path: Path) -> Read:
         found.attachments = {s.name or "": s.data for s in container.streams.attachments}
         for stream in container.streams:
             if stream.type != "data":
-                language = stream.metadata.get("language", "und")
+                language = {k.lower(): v for k, v in stream.metadata.items()}.get("language", "und")
                 found.streams.append((stream.type, language, f"{Disposition(stream.disposition)!r}"))
         found.metadata = {
-            key.lower(): value for key, value in container.metadata.items() if key.lower() not in TECHNICAL
+            key.lower(): re.sub(r"(\d)[T ](\d\d:\d\d:\d\d).*", r"\1 \2", value)  # a time, however written
+            for key, value in container.metadata.items()
+            if key.lower() not in TECHNICAL
         }
     return found
+
+
+def read_text(packet: Packet) -> list[str]:
+    """What a packet of subtitles says; its bytes, where FFmpeg can't read that kind."""
+    assert isinstance(packet.stream, SubtitleStream)
+    if packet.stream.codec_context is None:
+        return [bytes(packet).hex()]
+    shown = packet.stream.decode(packet)
+    return [text.dialogue.decode() for text in shown if isinstance(text, AssSubtitle)]
 
 
 def decoded(path: Path) -> Iterator[tuple[Fraction, av.VideoFrame]]:
@@ -172,7 +185,7 @@ def compare_rest(before: Read, after: Read, said: list[str]) -> dict[str, str]:
         "tags": verdict(before.tags, after.tags),
         "aspect": verdict(before.aspect - 1, after.aspect - 1, said, "aspect"),
         "location": verdict(before.location, after.location, said, "chroma location"),
-        "rotation": verdict(before.matrix, after.matrix),
+        "rotation": verdict(before.turn, after.turn),
         "HDR": verdict(before.hdr, after.hdr, said, "the colour tags are kept"),
         "sound": timed("sound", "audio stream", MILLISECOND + Fraction(1, 44100)),
         "subtitles": timed("texts", "subtitle stream", MILLISECOND),
