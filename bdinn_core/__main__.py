@@ -13,10 +13,12 @@ def main() -> int:
 
     signal.signal(signal.SIGINT, before)
     try:
-        return run()
-    finally:
+        code = run()
         if before is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:  # between the two
+        return 130
+    return code
 
 
 if __name__ == "__main__":

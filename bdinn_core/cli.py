@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from fractions import Fraction
 from itertools import pairwise
+from threading import Timer
 from typing import Any, NoReturn
 
 import click
@@ -169,6 +170,16 @@ def _terminate(number: int, _frame: object) -> NoReturn:
     raise _Terminated(number)
 
 
+def _send_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Sends a signal anew whose exception came where Python drops it, as in a callback of its own."""
+    error = lost.exc_value
+    if isinstance(error, (_Terminated, KeyboardInterrupt)):
+        number = error.args[0] if isinstance(error, _Terminated) else signal.SIGINT
+        Timer(0.05, os.kill, (os.getpid(), number)).start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `bdinn-video`.
 
@@ -184,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What's ignored, as by nohup, stays ignored.
     ending = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _terminate) for number in ending}
+    hook, sys.unraisablehook = sys.unraisablehook, _send_again
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         with _command().make_context("bdinn-video", list(arguments)) as context:
@@ -205,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail("out of memory; try a smaller --tile-size", EXIT_INPUT)
         return _fail(unexpected(error), EXIT_INPUT)
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
