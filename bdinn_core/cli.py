@@ -105,11 +105,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     },
     "start": {"type": _TIME, "metavar": "TIME"},
     "end": {"type": _TIME, "metavar": "TIME"},
-    "allow_url": {"is_flag": True},
-    "drop_incompatible": {"is_flag": True},
-    "strict": {"is_flag": True},
-    "keep_partial": {"is_flag": True},
-    "overwrite": {"names": ["-y", "--overwrite"], "is_flag": True},
+    "overwrite": {"names": ["-y", "--overwrite"]},
 }
 """What a flag's name and its field's default don't tell of how it's written."""
 
@@ -134,6 +130,8 @@ def _flag_fields(options: type) -> list[Field[Any]]:
 
 def _flag(field: Field[Any], doc: str) -> click.Option:
     settings: dict[str, Any] = {"default": field.default, **_FLAGS.get(field.name, {})}
+    if field.default is False:
+        settings["is_flag"] = True
     names = settings.pop("names", [f"--{field.name.replace('_', '-')}"])
     settings.setdefault("help", doc)
     return click.Option([*names, field.name], show_default=field.default not in (None, ()), **settings)

@@ -202,12 +202,6 @@ class Said(Progress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def begin(self, total: int | None) -> None:
-        """Not of interest."""
-
-    def advance(self, frames: int) -> None:
-        """Not of interest."""
-
     def warn(self, line: str) -> None:
         """Kept."""
         self.lines.append(line)

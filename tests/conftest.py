@@ -83,3 +83,30 @@ def run(model: str) -> Callable[..., Any]:
         return news
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a very small network, for many frames."""
+    from bdinn_core.checkpoint import save_model
+    from bdinn_core.network import BDINN, BDINNConfig
+
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(BDINN(BDINNConfig(widths=(4, 4), depths=(1, 1), banded_from_level=2)), path, {})
+    return str(path)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many planes or fields the network gets to see, call by call."""
+    from bdinn_core.restorer import Restorer
+
+    counts: list[int] = []
+    restore = Restorer.__call__
+
+    def count(self: Restorer, planes: list[torch.Tensor]) -> list[torch.Tensor]:
+        counts.append(len(planes))
+        return restore(self, planes)
+
+    monkeypatch.setattr(Restorer, "__call__", count)
+    return counts

@@ -339,20 +339,6 @@ def test_a_model_is_loaded_once_and_released_with_its_last_user():
     assert not engine._networks
 
 
-@pytest.fixture
-def seen(monkeypatch) -> list[int]:
-    """How many planes or fields the network gets to see, call by call."""
-    counts: list[int] = []
-    restore = Restorer.__call__
-
-    def count(self: Restorer, planes: list[torch.Tensor]) -> list[torch.Tensor]:
-        counts.append(len(planes))
-        return restore(self, planes)
-
-    monkeypatch.setattr(Restorer, "__call__", count)
-    return counts
-
-
 def thrice(fmt: FrameFormat, interlaced: bool = False) -> list[Frame]:
     """Three pictures, each three times, every frame with planes of its own."""
     return [replace(banded_frame(fmt, offset=16.0 * (i // 3)), interlaced=interlaced) for i in range(9)]

@@ -18,9 +18,6 @@ from typing import Any
 import pytest
 from lab.media import Media, assert_same_pictures, make, read, smooth
 
-from bdinn_core.checkpoint import save_model
-from bdinn_core.network import BDINN, BDINNConfig
-
 resource = pytest.importorskip("resource", reason="signals, mounts and limits are POSIX's")
 
 ROOT = Path(__file__).parent.parent
@@ -46,14 +43,6 @@ def first(count: int, values: Iterable[Any]) -> list[Any]:
 def _heed_ctrl_c() -> None:
     # Whoever starts the tests in the background has it ignored, which is inherited.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The path of a very small network."""
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_model(BDINN(BDINNConfig(widths=(4, 4), depths=(1, 1), banded_from_level=2)), path, {})
-    return str(path)
 
 
 @pytest.fixture(scope="module")

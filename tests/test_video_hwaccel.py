@@ -5,12 +5,10 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-import torch
 from banded import banded_frame, equal
 from lab.media import make, make_captioned, make_interlaced, picture, smooth
 
 from bdinn_core import Debander, DebandOptions, Frame
-from bdinn_core.restorer import Restorer
 from bdinn_core.steps import plane_step
 from bdinn_core.transfer import DeviceFrame, fetch
 from bdinn_core.video.formats import PixelFormat, Repacker, read_planes, write_planes
@@ -77,15 +75,7 @@ def test_their_fields_are_kept_apart():
     assert not equal(woven, debander(read, 0))
 
 
-def test_those_that_come_again_reuse_the_networks_result(monkeypatch):
-    seen: list[int] = []
-    restore = Restorer.__call__
-
-    def count(self: Restorer, planes: list[torch.Tensor]) -> list[torch.Tensor]:
-        seen.append(len(planes))
-        return restore(self, planes)
-
-    monkeypatch.setattr(Restorer, "__call__", count)
+def test_those_that_come_again_reuse_the_networks_result(seen):
     debander = Debander(DebandOptions(device="cpu"))
     results = [debander.process([banded_pair("nv12")[0]], i)[0] for i in range(3)]
     assert sum(seen) == 3

@@ -19,22 +19,11 @@ from click.testing import CliRunner
 from jobs import FAST_X265, LOSSLESS
 from lab.media import LINES, assert_same_pictures, make, planes, read, smooth
 
-from bdinn_core.checkpoint import save_model
 from bdinn_core.engine import Debander
 from bdinn_core.errors import InputError, OptionError, OutputError
-from bdinn_core.network import BDINN, BDINNConfig
 from bdinn_core.options import DebandOptions
 from bdinn_core.planes import Frame, FrameFormat
-from bdinn_core.restorer import Restorer
 from bdinn_core.transfer import DeviceFrame
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """The path of a very small network, for many frames."""
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_model(BDINN(BDINNConfig(widths=(4, 4), depths=(1, 1), banded_from_level=2)), path, {})
-    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -516,18 +505,10 @@ def test_without_a_gpu_the_cpu_decodes_and_a_line_says_so(run, tmp_path, name):
     assert_same_pictures(read(source), read(tmp_path / "out.mkv"))
 
 
-def test_stills_reach_the_network_once(run, tmp_path, monkeypatch):
-    seen: list[int] = []
-    restore = Restorer.__call__
-
-    def count(self: Restorer, planes: list[torch.Tensor]) -> list[torch.Tensor]:
-        seen.append(len(planes))
-        return restore(self, planes)
-
+def test_stills_reach_the_network_once(run, tmp_path, seen):
     def on_threes(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
         return smooth(pix_fmt, width, height, 8 * (number // 3))
 
-    monkeypatch.setattr(Restorer, "__call__", count)
     source = make(tmp_path / "in.mkv", draw=on_threes, times=range(12))
     run(source, tmp_path / "out.mkv", {"grain": 1.0}, codec="ffv1")
     assert sum(seen) == 4 * 3

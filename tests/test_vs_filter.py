@@ -149,15 +149,7 @@ def test_any_order_from_8_threads_gives_the_same_bytes(batch):
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("num_streams", [1, 2])
-def test_frames_that_come_again_reuse_the_networks_result(batch, num_streams, monkeypatch):
-    seen: list[int] = []
-    restore = Restorer.__call__
-
-    def count(self: Restorer, planes: list[torch.Tensor]) -> list[torch.Tensor]:
-        seen.append(len(planes))
-        return restore(self, planes)
-
-    monkeypatch.setattr(Restorer, "__call__", count)
+def test_frames_that_come_again_reuse_the_networks_result(batch, num_streams, seen):
     frames = [frame for frame in banded_frames(FORMATS[2], 10) for _ in range(3)]
     options = {"batch": batch, "grain": 1}
     results = read_all(core.bdinn.Deband(clip_of(frames), num_streams=num_streams, **options))

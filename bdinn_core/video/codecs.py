@@ -149,19 +149,28 @@ def _find_encoder(name: str) -> str:
     return codec.name
 
 
+def _rules(codec: str) -> _Rules:
+    return _RULES.get(codec, _OTHERS)
+
+
+def _able(rule: str) -> str:
+    """The codecs in the table that have such a rule, in words."""
+    return "codecs that can: " + ", ".join(name for name in _RULES if getattr(_rules(name), rule) is not None)
+
+
 def keeps_aspect(codec: str) -> bool:
     """Whether the stream that `codec` makes says how wide a pixel is, without the container's help."""
-    return _RULES.get(codec, _OTHERS).keeps_aspect
+    return _rules(codec).keeps_aspect
 
 
 def keeps_captions(codec: str) -> bool:
     """Whether the stream that `codec` makes holds the closed captions of its pictures."""
-    return _RULES.get(codec, _OTHERS).captions
+    return _rules(codec).captions
 
 
 def keeps_location(codec: str, location: int) -> bool:
     """Whether the stream that `codec` makes says where chroma samples lie, without the container's help."""
-    return location in _RULES.get(codec, _OTHERS).locations
+    return location in _rules(codec).locations
 
 
 @cache
@@ -199,7 +208,7 @@ def _default_pixel(formats: Iterable[PixelFormat], source: PixelFormat) -> Pixel
 
 def _obstacle(codec: str, pixel: PixelFormat, width: int, height: int) -> str | None:
     """Why `codec` can't hold pictures of this format and size; `None` if it can."""
-    rules = _RULES.get(codec, _OTHERS)
+    rules = _rules(codec)
     if pixel.alpha and not rules.alpha:
         return "it takes no alpha"
     if pixel not in _pix_fmts(codec):
@@ -289,20 +298,18 @@ def plan_encoding(
 def _refuse_lost_hdr(codec: str, hdr: HDR) -> None:
     if hdr.dynamic:
         lost = f"{' and '.join(hdr.dynamic)} can't be encoded again"
-    elif hdr and _RULES.get(codec, _OTHERS).hdr is None:
-        able = ", ".join(name for name, rules in _RULES.items() if rules.hdr is not None)
-        lost = f"{codec} can't say the source's {hdr}; codecs that can: {able}"
+    elif hdr and _rules(codec).hdr is None:
+        lost = f"{codec} can't say the source's {hdr}; {_able('hdr')}"
     else:
         return
     raise OutputError(f"{lost}; or give --hdr drop, to keep no more than the colour tags")
 
 
 def _interlaced_options(codec: str) -> dict[str, str]:
-    options = _RULES.get(codec, _OTHERS).interlaced
+    options = _rules(codec).interlaced
     if options is None:
-        able = ", ".join(name for name, rules in _RULES.items() if rules.interlaced is not None)
         raise OutputError(
-            f"{codec} can't say that a picture is interlaced; codecs that can: {able}; "
+            f"{codec} can't say that a picture is interlaced; {_able('interlaced')}; "
             "or deinterlace it first, with `ffmpeg -vf bwdif` or in VapourSynth"
         )
     return dict(options)
@@ -317,7 +324,7 @@ def _rate_control(rules: _Rules, extra: Sequence[tuple[str, str]]) -> str | None
 
 
 def _check_crf(codec: str, crf: float) -> None:
-    rules = _RULES.get(codec, _OTHERS)
+    rules = _rules(codec)
     if not rules.min_crf <= crf <= rules.max_crf or (rules.whole_crf and crf != int(crf)):
         whole = "a whole number " if rules.whole_crf else ""
         raise OptionError(f"crf must be {whole}{rules.min_crf:g}..{rules.max_crf:g} for {codec}, not {crf:g}")
@@ -333,7 +340,7 @@ def _options(
     interlaced: Mapping[str, str],
 ) -> dict[str, str]:
     """FFmpeg options of `codec`: what isn't one goes into the library's own list."""
-    rules = _RULES.get(codec, _OTHERS)
+    rules = _rules(codec)
     known = CodecContext.create(codec, "w").supported_options
     names = {option.name for option in known.private}
     options = {**rules.fixed, **interlaced}

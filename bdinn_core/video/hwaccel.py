@@ -8,6 +8,7 @@ from av.codec.hwaccel import HWAccel, HWDevice
 from av.error import FFmpegError
 
 from ..planes import FrameFormat
+from .formats import Repacker
 from .opening import reason
 from .probe import stored_format
 
@@ -90,7 +91,7 @@ def without_pixels(video: av.VideoFrame, name: str) -> av.VideoFrame:
         name: The format that it's to have.
     """
     if video.interlaced_frame or video.side_data.get("A53_CC") is not None:
-        return video.reformat(format=name, threads=1)
+        return Repacker()(video, name)
     carrier = av.VideoFrame(video.width, video.height, name)
     carrier.pts, carrier.duration, carrier.time_base = video.pts, video.duration, video.time_base
     return carrier

@@ -18,8 +18,9 @@ from .formats import PixelFormat, Tags
 from .hdr import HDR, read_hdr
 from .opening import Y4M_MAGIC
 
-__all__ = ["VideoInfo", "describe", "find_video", "fraction", "stored_format"]
+__all__ = ["COVER_ART", "VideoInfo", "describe", "find_video", "fraction", "stored_format"]
 
+COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
 MOST_PIXELS = 2**27
 """16384 x 8192. A few bytes can claim any size, and decoders take memory for what they're told."""
 
@@ -58,8 +59,7 @@ def find_video(container: InputContainer, name: str, number: int = 0) -> VideoSt
         OptionError: if there are fewer.
         InputError: if there are none, FFmpeg has no decoder for it, or it claims to be too large.
     """
-    covers = Disposition.attached_pic | Disposition.timed_thumbnails
-    streams = [s for s in container.streams.video if not s.disposition & covers]
+    streams = [s for s in container.streams.video if not s.disposition & COVER_ART]
     if not streams:
         found = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         raise InputError(f"{name} has no video stream (found: {found})")

@@ -215,6 +215,7 @@ class Source:
             last = replace(picture, duration=picture.carrier.duration or self._ticks_a_frame())
             yield last
         if last is not None:
+            self._compare_with_size()
             self._compare_with_packets(last.number + 1)
             self._compare_with_claims(last)
 
@@ -277,8 +278,7 @@ class Source:
         """Takes note of damage, or stops for it."""
         if self._strict:
             raise InputError(f"{self.name} is damaged{self._whereabouts()} ({why})")
-        last = self._last_pts
-        self.damage.add(kind, time=None if last is None else last * fraction(self.video.time_base))
+        self.damage.add(kind, time=self._last_time)
 
     def _fewer(self, kind: Kind, count: int, why: str) -> None:
         """Takes note of pictures that didn't come, found at the end."""
@@ -289,19 +289,23 @@ class Source:
 
     def _compare_with_packets(self, count: int) -> None:
         """Nothing may be lost in silence: whatever goes into a decoder is to come out."""
-        if self._opened.start.startswith(Y4M_MAGIC) and self._end is None:
-            form, info = self.info.format, self.info
-            sizes = [prod(form.plane_size(info.width, info.height, p)) for p in range(form.num_planes)]
-            picture = Y4M_FRAME + form.dtype.itemsize * (sum(sizes) + info.pixel.alpha * sizes[0])
-            cut = (self._opened.size() - len(self._opened.start)) % picture
-            self._fewer("missing", cut > 0, "it ends within a picture")
         if self.video.codec_context.name in _WITH_HIDDEN_PICTURES:
             return
         # What is shown before the first picture refers to others that aren't there.
-        end = inf if self._end is None else self._end / self.info.time_base
+        end = inf if self._end is None else ceil(self._end / self.info.time_base)
         expected = sum(self._first_pts <= time < end for time in self._packet_times)
         lost = expected - self.damage.counts["lost"] - count
         self._fewer("lost", lost, f"{lost} of {expected} pictures didn't come out of the decoder")
+
+    def _compare_with_size(self) -> None:
+        """A y4m is whole pictures: of one that's cut, FFmpeg says nothing."""
+        if not self._opened.start.startswith(Y4M_MAGIC) or self._end is not None:
+            return
+        form, info = self.info.format, self.info
+        sizes = [prod(form.plane_size(info.width, info.height, p)) for p in range(form.num_planes)]
+        picture = Y4M_FRAME + form.dtype.itemsize * (sum(sizes) + info.pixel.alpha * sizes[0])
+        cut = (self._opened.size() - len(self._opened.start)) % picture
+        self._fewer("missing", cut > 0, "it ends within a picture")
 
     def _compare_with_claims(self, last: Picture) -> None:
         """Compares where the file ends with where it says it does."""
@@ -351,9 +355,12 @@ class Source:
 
     def _whereabouts(self) -> str:
         """Where reading is, for messages."""
-        if self._last_pts is None:
-            return ""
-        return f" after {float(self._last_pts * fraction(self.video.time_base)):.3f} s"
+        return "" if self._last_time is None else f" after {float(self._last_time):.3f} s"
+
+    @property
+    def _last_time(self) -> Fraction | None:
+        """When the last picture decoded is shown, in seconds of the file."""
+        return None if self._last_pts is None else self._last_pts * fraction(self.video.time_base)
 
     def _hold_until(self, moment: Fraction | None) -> av.VideoFrame | None:
         """Reads on to the first picture (at or after `moment`), which stays to be read again."""

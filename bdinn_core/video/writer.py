@@ -9,7 +9,7 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.format import Flags
 from av.packet import Packet
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
@@ -20,6 +20,7 @@ from .formats import Repacker, Tags, write_planes
 from .job import VideoJob
 from .opening import reason
 from .output import PartFile
+from .probe import COVER_ART
 from .reader import Picture, Source
 from .subtitles import Converter, text_codec
 
@@ -213,8 +214,7 @@ class MediaWriter:
             if "timecode" not in source.metadata and not (codec == "bin_data" and self._chapters):
                 self._warn(f"{what} is left out")
             return
-        covers = Disposition.attached_pic | Disposition.timed_thumbnails
-        if source.type == "video" and not source.disposition & covers:
+        if source.type == "video" and not source.disposition & COVER_ART:
             self._warn(f"{what} is copied as it is, not debanded")
         if source.type == "attachment" and container != "matroska":
             self._leave_out(what)
