@@ -13,6 +13,7 @@ from functools import cache
 from av.codec import Codec, CodecContext
 from av.codec.codec import UnknownCodecError
 from av.codec.context import OptionFlags
+from av.packet import Packet
 from av.video.format import VideoFormat
 
 from ..errors import FormatError, OptionError, OutputError
@@ -20,7 +21,10 @@ from .formats import PixelFormat
 from .hdr import HDR, svtav1_params, x264_params, x265_params
 from .probe import VideoInfo
 
-__all__ = ["Encoding", "choose_pixel", "keeps_aspect", "keeps_captions", "keeps_location", "plan_encoding"]
+__all__ = [
+    "Encoding", "choose_pixel", "keeps_aspect", "keeps_captions", "keeps_location", "order_few",
+    "plan_encoding",
+]  # fmt: skip
 
 DEFAULT_CRF = 16
 DEFAULT_DEPTH = 10
@@ -171,6 +175,20 @@ def keeps_captions(codec: str) -> bool:
 def keeps_location(codec: str, location: int) -> bool:
     """Whether the stream that `codec` makes says where chroma samples lie, without the container's help."""
     return location in _rules(codec).locations
+
+
+def order_few(packets: Sequence[Packet], pictures: int) -> None:
+    """Sets the decoding times of a video of one picture or two, which can't be stored in another order.
+
+    x265 takes them from memory that it only writes at the third picture.
+
+    Args:
+        packets: All that the encoder gave.
+        pictures: How many it was given.
+    """
+    if pictures <= 2:
+        for packet in packets:
+            packet.dts = packet.pts
 
 
 @cache

@@ -14,7 +14,7 @@ from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 from ..errors import OptionError, OutputError
-from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_location
+from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_location, order_few
 from .ffmpeg_log import listen, rejections
 from .formats import Repacker, Tags, write_planes
 from .job import VideoJob
@@ -71,6 +71,7 @@ class MediaWriter:
         self._warn = warn
         self._repack = Repacker()
         self._durations: dict[int, int] = {}
+        self._encoded = 0
         self._copies: dict[int, Stream] = {}
         self._converters: dict[int, Converter] = {}
         self._interlaced = source.info.interlaced
@@ -114,6 +115,7 @@ class MediaWriter:
         if not self._keeps_captions and picture.carrier.side_data.get("A53_CC") is not None:
             self._keeps_captions = True  # or as good as: it's said once
             self._warn(f"closed captions are lost: {self._encoding.codec} doesn't hold them; libx264 does")
+        self._encoded += 1
         self._mux(self._encode(self._video_frame(picture)))
 
     def packet(self, packet: Packet) -> None:
@@ -135,7 +137,9 @@ class MediaWriter:
         Raises:
             OutputError: if the encoder or the file fails.
         """
-        self._mux(self._encode(None))
+        rest = self._encode(None)
+        order_few(rest, self._encoded)
+        self._mux(rest)
         try:
             self._container.close()
         except FFmpegError as error:

@@ -12,6 +12,7 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from bdinn_core import Frame
+from bdinn_core.video.codecs import order_few
 from bdinn_core.video.formats import PixelFormat, read_planes, write_planes
 
 __all__ = ["CODECS", "Coding", "Planes", "code", "random_coding", "round_to_codes", "round_to_step"]
@@ -124,7 +125,9 @@ def code(frames: Sequence[Planes], coding: Coding, bit_depth: int = 8) -> list[P
             write_planes(frame, Frame(planes, form), None)
             frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        rest = stream.encode(None)
+        order_few(rest, len(frames))
+        container.mux(rest)
     memory.seek(0)
     with av.open(memory, "r") as coded:
         coded.streams.video[0].codec_context.thread_count = 1
