@@ -1,4 +1,4 @@
-"""The entry of `bdinn-video`: Ctrl-C ends it without a traceback, even while it's imported or ends."""
+"""The entry of `bdinn-video`: a signal ends it without a traceback, even while it's imported or ends."""
 
 import signal
 import sys
@@ -9,6 +9,7 @@ __all__ = ["main"]
 def main() -> int:
     """Runs `bdinn-video` with the process's arguments; returns its exit code."""
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from .cli import Terminated
     from .cli import main as run
 
     signal.signal(signal.SIGINT, before)
@@ -18,6 +19,8 @@ def main() -> int:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
     except KeyboardInterrupt:  # between the two
         return 130
+    except Terminated as ended:
+        return 128 + ended.args[0]
     return code
 
 

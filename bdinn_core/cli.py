@@ -26,7 +26,7 @@ from .errors import BdinnError, OptionError, unexpected
 from .options import DITHERS, DebandOptions
 from .video import VideoJob, run_job
 
-__all__ = ["main"]
+__all__ = ["Terminated", "main"]
 
 os.environ.update({**FOR_TORCH, **os.environ})
 
@@ -71,6 +71,10 @@ def _seconds(text: str) -> Fraction:
     return hours * 3600 + minutes * 60 + seconds
 
 
+def _stream(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
@@ -103,6 +107,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "KEY=VALUE",
         "multiple": True,
     },
+    "video_stream": {"type": _Parsed(_stream, "a number or all"), "metavar": "N|all"},
     "start": {"type": _TIME, "metavar": "TIME"},
     "end": {"type": _TIME, "metavar": "TIME"},
     "overwrite": {"names": ["-y", "--overwrite"]},
@@ -160,19 +165,19 @@ def _run(**values: Any) -> int:
     return EXIT_DAMAGED if report.damaged else 0
 
 
-class _Terminated(BaseException):
+class Terminated(BaseException):
     """SIGTERM or SIGHUP, as an exception with its number, so that everything opened is closed."""
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:
-    raise _Terminated(number)
+    raise Terminated(number)
 
 
 def _send_again(lost: "sys.UnraisableHookArgs") -> None:
     """Sends a signal anew whose exception came where Python drops it, as in a callback of its own."""
     error = lost.exc_value
-    if isinstance(error, (_Terminated, KeyboardInterrupt)):
-        number = error.args[0] if isinstance(error, _Terminated) else signal.SIGINT
+    if isinstance(error, (Terminated, KeyboardInterrupt)):
+        number = error.args[0] if isinstance(error, Terminated) else signal.SIGINT
         Timer(0.05, os.kill, (os.getpid(), number)).start()
     else:
         sys.__unraisablehook__(lost)
@@ -208,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), EXIT_INPUT)
     except KeyboardInterrupt:
         return _fail("interrupted; nothing incomplete is left", EXIT_INTERRUPTED)
-    except _Terminated as ended:
+    except Terminated as ended:
         return _fail("terminated; nothing incomplete is left", EXIT_SIGNAL + ended.args[0])
     except Exception as error:
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # PyTorch's words

@@ -90,7 +90,8 @@ class Stages:
         )
         self.options = DebandOptions(model=model)
         with closing(Source(str(path))) as source:
-            self.encoding = plan_encoding(codec, source.info, preset=preset, threads=threads)
+            info = source.tracks[0].info
+            self.encoding = plan_encoding(codec, info, preset=preset, threads=threads)
         depth = self.encoding.pixel.bit_depth
         self.engine = Debander(DebandOptions(model=model, output_depth=depth))
         self.pictures = decode(path)
@@ -114,7 +115,8 @@ class Stages:
         """Writing what the engine made."""
         with ExitStack() as opened:
             source = opened.enter_context(closing(Source(str(self.path))))
-            writer = opened.enter_context(closing(MediaWriter(self.job, source, self.encoding, print)))
+            encodings = {source.tracks[0].index: self.encoding}
+            writer = opened.enter_context(closing(MediaWriter(self.job, source, encodings, print)))
             for picture, frame in zip(self.pictures, self.results, strict=True):
                 writer.picture(replace(picture, content=frame))
             writer.finish()

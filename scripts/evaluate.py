@@ -163,7 +163,8 @@ def is_rough(scene: Scene) -> bool:
 
 def compare_files(truth: Path, degraded: Path, methods: dict[str, Method], count: int) -> list[Row]:
     """Scores the first frames of two files: the original, of more than 8 bits, and what became of it."""
-    from bdinn_core.video.reader import Picture, Source
+    from bdinn_core.video.reader import Source
+    from bdinn_core.video.track import Picture
 
     def frames(path: Path) -> Iterator[Frame]:
         with closing(Source(str(path))) as source:

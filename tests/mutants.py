@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from bdinn_core.errors import BdinnError
-from bdinn_core.video.reader import Picture, Source
+from bdinn_core.video.reader import Source
+from bdinn_core.video.track import Picture
 
 SEED = 2026
 HEADER = 1024

@@ -19,7 +19,6 @@ def info(pix_fmt: str = "yuv420p", width: int = 128, height: int = 96) -> VideoI
         tags=Tags(),
         time_base=Fraction(1, 25),
         rate=Fraction(25),
-        bottom_first=False,
         interlaced=False,
         display_matrix=None,
     )

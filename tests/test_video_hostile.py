@@ -12,7 +12,8 @@ from lab.media import make, smooth
 from lab.png import encode_png
 
 from bdinn_core.errors import InputError
-from bdinn_core.video.reader import Picture, Source
+from bdinn_core.video.reader import Source
+from bdinn_core.video.track import Picture
 
 SIDES = [65535, 14000]
 """More than FFmpeg takes, and more than we do."""
@@ -134,6 +135,6 @@ def test_a_rate_of_a_thousand_million_is_not_believed(tmp_path):
     path = tmp_path / "fast.y4m"
     path.write_bytes(b"YUV4MPEG2 W16 H16 F1000000000:1 Ip A1:1 C420\n" + (b"FRAME\n" + bytes(384)) * 3)
     source = Source(str(path))
-    assert source.info.rate == 25
+    assert source.tracks[0].info.rate == 25
     source.close()
     assert count(path) == 3

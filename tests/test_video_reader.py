@@ -7,7 +7,8 @@ from av.packet import Packet
 from lab.media import make, smooth
 
 from bdinn_core.errors import InputError, OptionError
-from bdinn_core.video.reader import Picture, Source
+from bdinn_core.video.reader import Source
+from bdinn_core.video.track import Picture
 
 
 def pictures(source: Source) -> list[Picture]:
@@ -66,7 +67,7 @@ def test_what_the_first_frame_says(tmp_path):
     }
     path = make(tmp_path / "a.mkv", pix_fmt="yuv420p10le", tags=tags)
     source = Source(str(path))
-    info = source.info
+    info = source.tracks[0].info
     assert (info.width, info.height, info.pix_fmt, info.rate, info.time_base) == (
         64,
         48,
@@ -83,15 +84,23 @@ def test_what_the_first_frame_says(tmp_path):
 
 def test_an_untagged_source_stays_untagged(tmp_path):
     source = Source(str(make(tmp_path / "a.mkv")))
-    assert (source.info.tags.range, source.info.tags.matrix, source.info.tags.primaries) == (0, 2, 2)
-    assert source.info.format.range == "limited"
+    assert (
+        source.tracks[0].info.tags.range,
+        source.tracks[0].info.tags.matrix,
+        source.tracks[0].info.tags.primaries,
+    ) == (0, 2, 2)
+    assert source.tracks[0].info.format.range == "limited"
     source.close()
 
 
 def test_full_range_by_name(tmp_path):
     path = make(tmp_path / "a.mkv", codec="mjpeg", pix_fmt="yuvj420p", options={"strict": "-1"})
     source = Source(str(path))
-    assert (source.info.pixel.name, source.info.format.range, source.info.tags.range) == (
+    assert (
+        source.tracks[0].info.pixel.name,
+        source.tracks[0].info.format.range,
+        source.tracks[0].info.tags.range,
+    ) == (
         "yuv420p",
         "full",
         2,

@@ -136,6 +136,8 @@ class Encoding:
     """The format it takes them in: `pixel`'s own, or a packed one with the same values."""
     options: dict[str, str]
     """FFmpeg options of the encoder."""
+    drops_hdr: bool = False
+    """Whether nothing is said of high dynamic range but the colour tags."""
 
 
 def _find_encoder(name: str) -> str:
@@ -310,6 +312,7 @@ def plan_encoding(
         pixel=pixel,
         pix_fmt=pix_fmt if pix_fmt in names else _pix_fmts(codec)[pixel],
         options=_options(codec, crf, preset, encoder_options, threads, hdr, interlaced),
+        drops_hdr=drop_hdr,
     )
 
 

@@ -4,6 +4,8 @@ from collections import Counter
 from fractions import Fraction
 from typing import Literal
 
+from ..errors import InputError
+
 __all__ = ["Damage", "Kind"]
 
 Kind = Literal["lost", "faulty", "misplaced", "unsound", "unreadable", "missing"]
@@ -19,18 +21,37 @@ _WORDS: dict[Kind, tuple[str, str]] = {
 
 
 class Damage:
-    """Counts of what's wrong; false if nothing is."""
+    """Counts of what's wrong with a source; false if nothing is.
 
-    def __init__(self) -> None:
+    Args:
+        name: the source's, for messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.strict = False
+        """Whether any more of it is an error."""
         self.counts: Counter[Kind] = Counter()
-        self.first: Fraction | None = None
-        """When the first of it is, in seconds of the file, where that's known."""
+        self._name = name
+        self._first: Fraction | None = None
 
-    def add(self, kind: Kind, count: int = 1, time: Fraction | None = None) -> None:
-        """Counts so many more, at a time."""
+    def add(self, kind: Kind, why: str, *, count: int = 1, time: Fraction | None = None) -> None:
+        """Counts so many more, if any, found after a time in seconds of the file.
+
+        Raises:
+            InputError: if `strict`.
+        """
+        if count <= 0:
+            return
+        if self.strict:
+            where = "" if time is None else f" after {float(time):.3f} s"
+            raise InputError(f"{self._name} is damaged{where} ({why})")
         if not self:
-            self.first = time
+            self._first = time
         self.counts[kind] += count
+
+    def forget(self) -> None:
+        """Starts anew: what was read isn't wanted."""
+        self.counts.clear()
 
     def __bool__(self) -> bool:
         return bool(self.counts)
@@ -39,5 +60,5 @@ class Damage:
         """In words, for a warning."""
         found = [(count, *_WORDS[kind]) for kind, count in self.counts.items()]
         parts = [f"{count} {thing}{'s' * (count > 1)} {wrong}" for count, thing, wrong in found]
-        begins = "" if self.first is None else f"; it begins at {float(self.first):.3f} s"
-        return f"{', '.join(parts)}{begins}"
+        begins = "" if self._first is None else f"; it begins at {float(self._first):.3f} s"
+        return f"{self._name} is damaged: {', '.join(parts)}{begins}"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from ..errors import OptionError
 from ..options import check_integer
@@ -47,8 +48,8 @@ class VideoJob:
     hdr: str = "keep"
     """What becomes of metadata of high dynamic range (mastering display, content light level, HDR10+, Dolby
     Vision): keep refuses what can't be kept, drop leaves it out. Colour tags are kept always."""
-    video_stream: int = 0
-    """Which video stream is debanded, counted from 0 without cover art; others are copied."""
+    video_stream: int | Literal["all"] = 0
+    """Which video stream is debanded, counted from 0 without cover art, or all; others are copied."""
     drop_incompatible: bool = False
     """Leave out streams that OUT's container can't hold, instead of refusing the job."""
     start: Fraction | None = None
@@ -86,7 +87,8 @@ class VideoJob:
                 raise OptionError(f"encoder_options must be pairs of key and value, not {(key, value)!r}")
         if self.hdr not in ("keep", "drop"):
             raise OptionError(f"hdr must be keep or drop, not {self.hdr!r}")
-        check_integer("video_stream", self.video_stream, 0, 999, "a whole number 0..999")
+        if self.video_stream != "all":
+            check_integer("video_stream", self.video_stream, 0, 999, "a whole number 0..999, or all")
         check_integer("threads", self.threads, 0, 1024, "a whole number 0..1024")
         if not isinstance(self.hwaccel, str) or not re.fullmatch(r"none|cuda(:[0-9]+)?", self.hwaccel):
             raise OptionError(f"hwaccel must be none, cuda or cuda:N, not {self.hwaccel!r}")

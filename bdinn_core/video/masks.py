@@ -9,9 +9,10 @@ import numpy as np
 from ..errors import InputError, OptionError
 from ..planes import Frame
 from .probe import VideoInfo
-from .reader import Picture, Source
+from .reader import Source
+from .track import Picture
 
-__all__ = ["MaskClip", "open_mask"]
+__all__ = ["Mask", "MaskClip", "open_mask"]
 
 
 def _share(frame: Frame) -> np.ndarray:
@@ -55,10 +56,12 @@ class MaskClip:
         self._source.close()
 
 
-def open_mask(
-    name: str, info: VideoInfo, start: Fraction | None, end: Fraction | None, threads: int
-) -> np.ndarray | MaskClip:
-    """Reads a mask: the array for all frames, (height, width) float32, or a clip of them.
+Mask = np.ndarray | MaskClip
+"""(height, width) float32 for all frames, or a clip of them."""
+
+
+def open_mask(name: str, info: VideoInfo, start: Fraction | None, end: Fraction | None, threads: int) -> Mask:
+    """Reads a mask.
 
     Args:
         name: the mask's file.
@@ -73,8 +76,9 @@ def open_mask(
     with _named_mask():
         still = Source(name)
     try:
-        if (still.info.width, still.info.height) != (info.width, info.height):
-            size = f"{still.info.width}x{still.info.height}"
+        found = still.tracks[0].info
+        if (found.width, found.height) != (info.width, info.height):
+            size = f"{found.width}x{found.height}"
             raise InputError(f"mask {name} is {size}, but the source is {info.width}x{info.height}")
         pictures: Iterator[Picture] = (item for item in still.items(set()) if isinstance(item, Picture))
         with _named_mask():

@@ -11,7 +11,7 @@ from av.packet import Packet
 from ..errors import OptionError, OutputError
 from .job import VideoJob
 from .opening import STDIO
-from .reader import Picture
+from .track import Picture
 
 __all__ = ["PartFile", "Writer", "check_output"]
 

@@ -1,32 +1,30 @@
 """Running a job: reading, debanding and writing at the same time, a bounded way ahead of each other."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import batched
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from av.packet import Packet
 
-from ..errors import InputError
+from ..errors import InputError, OptionError
 from ..options import DebandOptions
 from ..planes import Frame
 from .codecs import Encoding, plan_encoding
 from .formats import alpha_to_depth
 from .hwaccel import find_accelerator
 from .job import VideoJob
-from .masks import MaskClip, open_mask
+from .masks import Mask, MaskClip, open_mask
 from .output import Writer, check_output
 from .progress import Progress
-from .reader import Picture, Source
+from .reader import Source
+from .track import Picture, Track
 from .workers import Pipe, Workers
 from .writer import MediaWriter
 from .y4m import Y4MWriter, is_y4m, plan_y4m
-
-if TYPE_CHECKING:
-    from ..engine import Debander
 
 __all__ = ["Report", "run_job"]
 
@@ -64,22 +62,25 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> Report
     check_output(job)
     with ExitStack() as opened:
         source = opened.enter_context(closing(_open_source(job, options.device, progress)))
-        options.check_source(source.info.format.num_planes)
-        encoding = _plan(job, source, options)
-        mask = None
-        if job.mask is not None:
-            mask = open_mask(job.mask, source.info, job.start, job.end, job.threads)
-        if isinstance(mask, MaskClip):
-            opened.enter_context(closing(mask))
-        writer = opened.enter_context(closing(_open_writer(job, source, encoding, progress)))
-        engine = opened.enter_context(_engine(options, encoding, mask, job.threads, progress))
+        masks: dict[int, Mask] = {}
+        for track in source.tracks:
+            options.check_source(track.info.format.num_planes)
+            if job.mask is not None:
+                mask = open_mask(job.mask, track.info, job.start, job.end, job.threads)
+                if isinstance(mask, MaskClip):
+                    opened.enter_context(closing(mask))
+                masks[track.index] = mask
+        encodings = {track.index: _plan(job, track, options) for track in source.tracks}
+        writer = opened.enter_context(closing(_open_writer(job, source, encodings, progress)))
+        opened.enter_context(_torch_threads(job.threads))
+        filters = [_Filter(i, options, encodings[i], masks.get(i), progress) for i in encodings]
         progress.begin(source.estimated_frames)
-        count, failure = _run_stages(source, engine, mask, writer, progress, job.keep_partial)
+        count, failure = _run_stages(source, filters, writer, progress, job.keep_partial)
         writer.finish()
     if failure is not None:
         progress.warn(f"{failure}; what came before is kept: {count} pictures")
     if source.damage:
-        progress.warn(f"{source.name} is damaged: {source.damage}")
+        progress.warn(f"{source.damage}")
     return Report(count, bool(failure or source.damage))
 
 
@@ -95,18 +96,19 @@ def _open_source(job: VideoJob, device: str, progress: Progress) -> Source:
         strict=job.strict,
         video_stream=job.video_stream,
     )
-    if accelerator is not None and not source.accelerated:
-        codec = source.video.codec_context.name
-        progress.warn(f"hwaccel {job.hwaccel} can't decode this {codec} picture: the CPU does")
+    for track in source.tracks:
+        if accelerator is not None and not track.accelerated:
+            codec = track.stream.codec_context.name
+            progress.warn(f"hwaccel {job.hwaccel} can't decode this {codec} picture: the CPU does")
     return source
 
 
-def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
+def _plan(job: VideoJob, track: Track, options: DebandOptions) -> Encoding:
     if is_y4m(job.output):
-        return plan_y4m(job, source.info, options.output_depth)
+        return plan_y4m(job, track.info, options.output_depth)
     return plan_encoding(
         job.codec,
-        source.info,
+        track.info,
         pix_fmt=job.pix_fmt,
         output_depth=options.output_depth,
         crf=job.crf,
@@ -117,44 +119,69 @@ def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
     )
 
 
-def _open_writer(job: VideoJob, source: Source, encoding: Encoding, progress: Progress) -> Writer:
-    hdr = source.info.hdr
+def _open_writer(
+    job: VideoJob, source: Source, encodings: Mapping[int, Encoding], progress: Progress
+) -> Writer:
+    hdr = next((track.info.hdr for track in source.tracks if track.info.hdr), None)
     if is_y4m(job.output):
-        if hdr:
+        if len(source.tracks) > 1:
+            raise OptionError("y4m has one video stream, not video_stream all; name it by its number")
+        if hdr is not None:
             progress.warn(f"y4m can't say the source's {hdr}, nor its colours: tell the encoder")
-        return Y4MWriter(job, source.info, encoding, progress.warn)
-    if hdr and job.hdr == "drop":
+        track = source.tracks[0]
+        return Y4MWriter(job, track.info, encodings[track.index], progress.warn)
+    if hdr is not None and job.hdr == "drop":
         progress.warn(f"left out: {hdr}; the colour tags are kept")
-    return MediaWriter(job, source, encoding, progress.warn)
+    return MediaWriter(job, source, encodings, progress.warn)
 
 
 @contextmanager
-def _engine(
-    options: DebandOptions,
-    encoding: Encoding,
-    mask: np.ndarray | MaskClip | None,
-    threads: int,
-    progress: Progress,
-) -> Iterator["Debander"]:
-    """The engine, and torch set to as many threads as asked for."""
+def _torch_threads(count: int) -> Iterator[None]:
+    """PyTorch with so many threads; 0 leaves it as it is."""
     # Importing torch takes seconds: not before everything that can be wrong has been looked at.
     import torch
 
-    from ..engine import Debander
-
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
+    torch.set_num_threads(count or before)
     try:
-        still = mask if isinstance(mask, np.ndarray) else None
-        depth = 32 if encoding.pixel.is_float else encoding.pixel.bit_depth
-        yield Debander(replace(options, mask=still, output_depth=depth), progress.warn)
+        yield
     finally:
         torch.set_num_threads(before)
 
 
+class _Filter:
+    """Debands the pictures of one track."""
+
+    def __init__(
+        self,
+        index: int,
+        options: DebandOptions,
+        encoding: Encoding,
+        mask: Mask | None,
+        progress: Progress,
+    ) -> None:
+        from ..engine import Debander
+
+        self._index = index
+        still = mask if isinstance(mask, np.ndarray) else None
+        depth = 32 if encoding.pixel.is_float else encoding.pixel.bit_depth
+        self._engine = Debander(replace(options, mask=still, output_depth=depth), progress.warn)
+        self._clip = mask if isinstance(mask, MaskClip) else None
+        self.batch_size = self._engine.batch_size
+
+    def __call__(self, batch: Sequence[Picture]) -> list[Picture]:
+        """What becomes of those that are of this track."""
+        own = [p for p in batch if p.stream == self._index]
+        if not own:
+            return []
+        masks = None if self._clip is None else [self._clip.next(p.number) for p in own]
+        frames = self._engine.process([p.content for p in own], own[0].number, masks)
+        return [_result(p, frame) for p, frame in zip(own, frames, strict=True)]
+
+
 def _ahead(source: Source, batch_size: int) -> int:
     """How many pictures may wait for a stage: one for each in a batch, and some to even out."""
-    info = source.info
+    info = max((track.info for track in source.tracks), key=lambda info: info.width * info.height)
     bytes_each = 2 * sum(  # the planes, and the decoded frame
         info.format.dtype.itemsize * math.prod(info.format.plane_size(info.width, info.height, p))
         for p in range(info.format.num_planes)
@@ -164,8 +191,7 @@ def _ahead(source: Source, batch_size: int) -> int:
 
 def _run_stages(
     source: Source,
-    engine: "Debander",
-    mask: np.ndarray | MaskClip | None,
+    filters: Sequence[_Filter],
     writer: Writer,
     progress: Progress,
     keep_partial: bool,
@@ -175,7 +201,8 @@ def _run_stages(
     Returns:
         The number of pictures, and why there are no more of them, if that's a failure to be lived with.
     """
-    ahead = _ahead(source, engine.batch_size)
+    batch_size = max(deband.batch_size for deband in filters)
+    ahead = _ahead(source, batch_size)
     decoded: Pipe[Picture] = Pipe(ahead)
     results: Pipe[Picture | Packet] = Pipe(ahead)
     count = 0
@@ -206,23 +233,15 @@ def _run_stages(
     with Workers(decoded, results) as workers:
         workers.start(read)
         workers.start(write)
-        for batch in batched(decoded, engine.batch_size):
+        for batch in batched(decoded, batch_size):
             count += len(batch)
-            batch = _deband(batch, engine, mask)  # what it was made of is held no longer
+            # In one name, so that what they were made of is held no longer.
+            batch = [picture for deband in filters for picture in deband(batch)]
             for picture in batch:
                 results.put(picture)
         results.finish()
         workers.join()
     return count, failure
-
-
-def _deband(
-    batch: Sequence[Picture], engine: "Debander", mask: np.ndarray | MaskClip | None
-) -> Sequence[Picture]:
-    first = batch[0].number
-    masks = [mask.next(p.number) for p in batch] if isinstance(mask, MaskClip) else None
-    frames = engine.process([p.content for p in batch], first, masks)
-    return [_result(p, frame) for p, frame in zip(batch, frames, strict=True)]
 
 
 def _result(picture: Picture, frame: Frame) -> Picture:

@@ -3,13 +3,13 @@
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Literal
 
 import av
-import av.filter
-import numpy as np
 from av.container import InputContainer
 from av.rational import AVRational
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from ..errors import FormatError, InputError, OptionError
@@ -18,7 +18,7 @@ from .formats import PixelFormat, Tags
 from .hdr import HDR, read_hdr
 from .opening import Y4M_MAGIC
 
-__all__ = ["COVER_ART", "VideoInfo", "describe", "find_video", "fraction", "stored_format"]
+__all__ = ["COVER_ART", "VideoInfo", "describe", "find_videos", "fraction", "stated_tags", "stored_format"]
 
 COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
 MOST_PIXELS = 2**27
@@ -42,8 +42,6 @@ class VideoInfo:
     """Seconds a tick of the timestamps."""
     rate: Fraction
     """Average frames a second; 25 where the file doesn't say."""
-    bottom_first: bool
-    """Whether the lower one of its fields is shown first, if it's interlaced."""
     interlaced: bool
     """Whether the lines of the first picture belong by turns to two fields, of two moments."""
     display_matrix: bytes | None
@@ -52,26 +50,33 @@ class VideoInfo:
     """What the first frame says of high dynamic range beyond its tags."""
 
 
-def find_video(container: InputContainer, name: str, number: int = 0) -> VideoStream:
-    """The video stream of that number, counted from 0 without cover art.
+def find_videos(container: InputContainer, name: str, which: int | Literal["all"]) -> list[VideoStream]:
+    """The video stream of that number, counted from 0 without cover art, or all of them.
 
     Raises:
         OptionError: if there are fewer.
-        InputError: if there are none, FFmpeg has no decoder for it, or it claims to be too large.
+        InputError: if there are none, FFmpeg has no decoder for one, or it claims to be too large.
     """
     streams = [s for s in container.streams.video if not s.disposition & COVER_ART]
     if not streams:
         found = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         raise InputError(f"{name} has no video stream (found: {found})")
-    if number >= len(streams):
-        raise OptionError(f"video_stream {number} isn't there: {name} has {len(streams)}, counted from 0")
-    context = streams[number].codec_context
+    if which != "all":
+        if which >= len(streams):
+            raise OptionError(f"video_stream {which} isn't there: {name} has {len(streams)}, counted from 0")
+        streams = [streams[which]]
+    for stream in streams:
+        _check_claims(stream, name)
+    return streams
+
+
+def _check_claims(stream: VideoStream, name: str) -> None:
+    context = stream.codec_context
     if context is None:
         raise InputError(f"{name}: FFmpeg has no decoder for its video")
     if context.width * context.height > MOST_PIXELS:
         raise InputError(f"{name} claims to be {context.width}x{context.height}: that's no video")
     context.options = {"max_pixels": f"{MOST_PIXELS}"}  # for sizes that turn up later
-    return streams[number]
 
 
 def fraction(value: AVRational) -> Fraction:
@@ -104,21 +109,16 @@ def stored_format(frame: av.VideoFrame) -> str:
     return (frame.sw_format or frame.format).name
 
 
-def _shows_bottom_first(frame: av.VideoFrame) -> bool:
-    """Whether the lower field of an interlaced frame is the first: PyAV doesn't tell, but a filter knows."""
-    small = frame.reformat(width=16, height=16, format="gray", threads=1)
-    small.make_writable()
-    for row in (lines := np.frombuffer(small.planes[0], np.uint8).reshape(16, -1)):
-        row[:] = 0
-    lines[8:] = 255
-    graph = av.filter.Graph()
-    source = graph.add_buffer(width=16, height=16, format="gray", time_base=Fraction(1, 25))
-    # It moves the picture by a line if the bottom field is the first one.
-    graph.link_nodes(source, graph.add("fieldorder", "tff"), graph.add("buffersink")).configure()
-    graph.push(small)
-    moved = graph.pull()
-    assert isinstance(moved, av.VideoFrame)
-    return not np.array_equal(lines, np.frombuffer(moved.planes[0], np.uint8).reshape(16, -1))
+def stated_tags(item: av.VideoFrame | VideoCodecContext) -> dict[str, int]:
+    """The tags of colour that a frame or a stream states, by their names in `Tags`."""
+    pix_fmt = stored_format(item) if isinstance(item, av.VideoFrame) else ""
+    found = {
+        "range": 2 if pix_fmt.startswith("yuvj") else item.color_range,
+        "matrix": item.colorspace,
+        "primaries": item.color_primaries,
+        "transfer": item.color_trc,
+    }
+    return {name: value for name, value in found.items() if value != getattr(Tags, name)}
 
 
 def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes = b"") -> VideoInfo:
@@ -131,12 +131,8 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
     """
     context = stream.codec_context
     pix_fmt = stored_format(frame)
-    full = 2 if pix_fmt.startswith("yuvj") else 0
     tags = Tags(
-        range=full or frame.color_range or context.color_range,
-        matrix=frame.colorspace if frame.colorspace != 2 else context.colorspace,
-        primaries=frame.color_primaries if frame.color_primaries != 2 else context.color_primaries,
-        transfer=frame.color_trc if frame.color_trc != 2 else context.color_trc,
+        **{**stated_tags(context), **stated_tags(frame)},
         chroma_location=_chroma_location(stream, frame, start),
         sample_aspect_ratio=_known(stream.sample_aspect_ratio),
     )
@@ -155,7 +151,6 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
         tags=tags,
         time_base=fraction(stream.time_base),
         rate=_rate(stream),
-        bottom_first=frame.interlaced_frame and _shows_bottom_first(frame),
         interlaced=frame.interlaced_frame,
         display_matrix=None if matrix is None else bytes(matrix),
         hdr=read_hdr(frame),

@@ -1,7 +1,7 @@
 """Writing a media file: the encoded picture, and everything else of the source as it was."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import av
 from av.codec import Codec
@@ -11,18 +11,18 @@ from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
-from av.video.stream import VideoStream
 
 from ..errors import OptionError, OutputError
-from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_location, order_few
-from .ffmpeg_log import listen, rejections
-from .formats import Repacker, Tags, write_planes
+from .codecs import Encoding
+from .encoder import Encoder
+from .ffmpeg_log import listen
 from .job import VideoJob
 from .opening import reason
 from .output import PartFile
 from .probe import COVER_ART
-from .reader import Picture, Source
+from .reader import Source
 from .subtitles import Converter, text_codec
+from .track import Picture, Track
 
 __all__ = ["MediaWriter"]
 
@@ -38,12 +38,6 @@ _MPEGTS = {
     "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle",
 }  # fmt: skip
 """FFmpeg writes any codec into MPEG-TS, but recognises these alone when it reads."""
-_ASPECT_CONTAINERS = {"mp4", "mov", "ipod", "3gp"}
-_LOCATION_CONTAINERS = {"matroska", "webm"}
-_FULL = 2
-"""Full range, as FFmpeg numbers it."""
-_LEFT = 1
-"""The chroma location that players take for granted."""
 
 
 class MediaWriter:
@@ -52,7 +46,7 @@ class MediaWriter:
     Args:
         job: names the output, which is created under a temporary name beside it.
         source: whose streams, chapters and metadata are copied.
-        encoding: how to encode the picture.
+        encodings: how to encode each track of it, by its index.
         warn: is told, in a line each, what of the source isn't in the result.
 
     Raises:
@@ -61,26 +55,20 @@ class MediaWriter:
     """
 
     def __init__(
-        self, job: VideoJob, source: Source, encoding: Encoding, warn: Callable[[str], None]
+        self, job: VideoJob, source: Source, encodings: Mapping[int, Encoding], warn: Callable[[str], None]
     ) -> None:
         self._name = job.output
         self._drop_incompatible = job.drop_incompatible
-        self._info = source.info
         self._chapters = source.chapters()
-        self._encoding = encoding
         self._warn = warn
-        self._repack = Repacker()
-        self._durations: dict[int, int] = {}
-        self._encoded = 0
+        self._encoders: dict[int, Encoder] = {}
         self._copies: dict[int, Stream] = {}
         self._converters: dict[int, Converter] = {}
-        self._interlaced = source.info.interlaced
-        self._keeps_captions = keeps_captions(encoding.codec)
         self._finished = False
         self._part = PartFile(job.output, job.overwrite)
         self._container = _open_output(self._part, job.output)
         try:
-            self._video = self._add_streams(source)
+            self._add_streams(source, encodings)
             self._start(source)
         except BaseException:
             self.close()
@@ -107,16 +95,7 @@ class MediaWriter:
         Raises:
             OutputError: if the encoder or the file fails.
         """
-        self._durations[picture.pts] = picture.duration
-        if picture.carrier.interlaced_frame and not self._interlaced:
-            self._interlaced = True
-            time = float(picture.pts * self._info.time_base)
-            self._warn(f"at {time:.3f} s the picture becomes interlaced, which the result doesn't say")
-        if not self._keeps_captions and picture.carrier.side_data.get("A53_CC") is not None:
-            self._keeps_captions = True  # or as good as: it's said once
-            self._warn(f"closed captions are lost: {self._encoding.codec} doesn't hold them; libx264 does")
-        self._encoded += 1
-        self._mux(self._encode(self._video_frame(picture)))
+        self._mux(self._encoders[picture.stream].encode(picture))
 
     def packet(self, packet: Packet) -> None:
         """Muxes a packet of another stream of the source.
@@ -137,9 +116,8 @@ class MediaWriter:
         Raises:
             OutputError: if the encoder or the file fails.
         """
-        rest = self._encode(None)
-        order_few(rest, self._encoded)
-        self._mux(rest)
+        for encoder in self._encoders.values():
+            self._mux(encoder.finish())
         try:
             self._container.close()
         except FFmpegError as error:
@@ -147,63 +125,26 @@ class MediaWriter:
         self._part.commit()
         self._finished = True
 
-    def _add_streams(self, source: Source) -> VideoStream:
+    def _add_streams(self, source: Source, encodings: Mapping[int, Encoding]) -> None:
         """One stream of the output for each of the source that the container takes, in its order."""
-        video: VideoStream | None = None
+        tracks = {track.index: track for track in source.tracks}
         for stream in source.container.streams:
-            if stream.index == source.video.index:
-                video = self._add_video(stream)
+            if stream.index in tracks:
+                self._add_video(tracks[stream.index], encodings[stream.index])
             else:
                 self._add_copy(stream)
-        assert video is not None
-        return video
 
-    def _add_video(self, source: Stream) -> VideoStream:
-        info, encoding = self._info, self._encoding
+    def _add_video(self, track: Track, encoding: Encoding) -> None:
         try:
             self._check_recognised(Codec(encoding.codec, "w").canonical_name)
-            video = self._container.add_stream(
-                encoding.codec,
-                rate=info.rate,
-                options=dict(encoding.options),
-                width=info.width,
-                height=info.height,
-                pix_fmt=encoding.pix_fmt,
-                time_base=info.time_base,
-            )
+            encoder = Encoder(self._container, track.info, encoding, self._warn)
         except ValueError as error:
             raise OutputError(
                 f"{self._name}: {self._container.format.name} can't hold {encoding.codec}; "
                 "choose another --codec, or .mkv, which holds nearly all"
             ) from error
-        assert isinstance(video, VideoStream)
-        _set_tags(video, info.tags, self._container.format.name)
-        if info.display_matrix is not None:
-            video.set_display_matrix(memoryview(info.display_matrix).cast("i").tolist())
-        self._refuse_lost_range()
-        self._warn_of_lost_tags()
-        _describe(source, video)
-        return video
-
-    def _refuse_lost_range(self) -> None:
-        """Full range that reads back as limited would be shown with the wrong contrast."""
-        tags, codec, container = self._info.tags, self._encoding.codec, self._container.format.name
-        # The MP4 box that says so is only written with all tags; ProRes itself is always limited.
-        untagged = container in ("mp4", "mov") and 2 in (tags.matrix, tags.primaries, tags.transfer)
-        if tags.range == _FULL and (codec == "prores_ks" or (codec == "ffv1" and untagged)):
-            raise OutputError(
-                f"{self._name}: {codec} in {container} can't say that the picture has full range; "
-                "choose another --codec, or ffv1 in .mkv"
-            )
-
-    def _warn_of_lost_tags(self) -> None:
-        tags, codec, container = self._info.tags, self._encoding.codec, self._container.format.name
-        aspect, location = tags.sample_aspect_ratio, tags.chroma_location
-        if aspect not in (None, 1) and not (container in _ASPECT_CONTAINERS or keeps_aspect(codec)):
-            self._warn(f"sample aspect ratio {aspect} is lost: {codec} has no place for it here")
-        sited = location not in (0, _LEFT) and self._info.pixel.subsampling != (0, 0)
-        if sited and not (container in _LOCATION_CONTAINERS or keeps_location(codec, location)):
-            self._warn(f"chroma location {location} is lost: {codec} has no place for it here")
+        self._encoders[track.index] = encoder
+        _describe(track.stream, encoder.stream)
 
     def _add_copy(self, source: Stream) -> None:
         """Adds a stream to be copied, or converted where the container wants another form."""
@@ -253,22 +194,9 @@ class MediaWriter:
         self._warn(f"{what} is left out: {container} can't hold it")
 
     def _start(self, source: Source) -> None:
-        """Opens the encoder and writes the file's header."""
-        encoding, context = self._encoding, self._video.codec_context
-        with listen() as lines:
-            try:
-                context.open()
-                failed = None
-            except FFmpegError as error:
-                failed = error
-        if failed is not None:
-            refused = rejections(lines) or lines or [reason(failed)]
-        else:
-            refused = rejections(lines) or [f"no option {key}" for key in context.options]
-        if refused:
-            given = " ".join(f"{key}={value}" for key, value in encoding.options.items())
-            why = "; ".join(refused)
-            raise OptionError(f"{encoding.codec} refuses {given or 'this picture'}: {why}") from failed
+        """Opens the encoders and writes the file's header."""
+        for encoder in self._encoders.values():
+            encoder.open()
         metadata = source.container.metadata
         self._container.metadata.update({k: v for k, v in metadata.items() if k.lower() not in _FORMAT_KEYS})
         self._container.set_chapters(self._chapters)
@@ -279,31 +207,6 @@ class MediaWriter:
             except FFmpegError as error:
                 failed = error
         raise OutputError(f"{self._name} can't be written: {'; '.join(lines) or reason(failed)}") from failed
-
-    def _video_frame(self, picture: Picture) -> av.VideoFrame:
-        """The picture as FFmpeg's frame, with the side data of the one it was decoded from."""
-        encoding, tags = self._encoding, self._info.tags
-        video = self._repack(picture.carrier, encoding.pixel.name)
-        video.make_writable()
-        write_planes(video, picture.frame, picture.alpha)
-        video = self._repack(video, encoding.pix_fmt)
-        video.pts, video.time_base, video.duration = picture.pts, self._info.time_base, picture.duration
-        video.pict_type = 0  # the encoder decides, not the source
-        video.color_range, video.colorspace = tags.range, tags.matrix
-        video.color_primaries, video.color_trc = tags.primaries, tags.transfer
-        return video
-
-    def _encode(self, video: av.VideoFrame | None) -> list[Packet]:
-        try:
-            packets = self._video.codec_context.encode(video)
-        except FFmpegError as error:
-            raise OutputError(f"{self._encoding.codec} failed ({reason(error)})") from error
-        for packet in packets:
-            packet.stream = self._video
-            # Some encoders don't pass durations on, and the last one counts.
-            if packet.pts in self._durations:
-                packet.duration = self._durations.pop(packet.pts)
-        return packets
 
     def _mux(self, packets: list[Packet]) -> None:
         try:
@@ -321,19 +224,6 @@ def _open_output(part: PartFile, name: str) -> OutputContainer:
         container.close()
         raise OptionError(f"output {name} isn't one file but many; use .mkv, .mp4 or .mov")
     return container
-
-
-def _set_tags(video: VideoStream, tags: Tags, container: str) -> None:
-    context = video.codec_context
-    context.color_range = tags.range
-    context.colorspace = tags.matrix
-    context.color_primaries = tags.primaries
-    context.color_trc = tags.transfer
-    context.chroma_sample_location = tags.chroma_location
-    if tags.sample_aspect_ratio is not None:
-        context.sample_aspect_ratio = tags.sample_aspect_ratio
-    if container in ("mp4", "mov") and context.codec.canonical_name == "hevc":
-        context.codec_tag = "hvc1"  # Apple's players want it; FFmpeg's default is hev1
 
 
 def _describe(source: Stream, target: Stream) -> None:

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from fractions import Fraction
 
+import av
+import av.filter
+import numpy as np
 from av.packet import Packet
 
 from ..errors import OptionError, OutputError
@@ -12,7 +15,7 @@ from .job import VideoJob
 from .opening import STDIO
 from .output import PartFile
 from .probe import VideoInfo
-from .reader import Picture
+from .track import Picture
 
 __all__ = ["Y4MWriter", "is_y4m", "plan_y4m"]
 
@@ -57,7 +60,25 @@ def plan_y4m(job: VideoJob, info: VideoInfo, output_depth: int) -> Encoding:
     return Encoding(codec="y4m", pixel=pixel, pix_fmt=pixel.name, options={})
 
 
-def _header(info: VideoInfo, pixel: PixelFormat) -> str:
+def _shows_bottom_first(frame: av.VideoFrame) -> bool:
+    """Whether the lower field of an interlaced frame is the first: PyAV doesn't tell, but a filter knows."""
+    frame.colorspace, frame.color_range = 2, 0  # not all are known to swscale, and here they don't matter
+    small = frame.reformat(width=16, height=16, format="gray", threads=1)
+    small.make_writable()
+    for row in (lines := np.frombuffer(small.planes[0], np.uint8).reshape(16, -1)):
+        row[:] = 0
+    lines[8:] = 255
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=16, height=16, format="gray", time_base=Fraction(1, 25))
+    # It moves the picture by a line if the bottom field is the first one.
+    graph.link_nodes(source, graph.add("fieldorder", "tff"), graph.add("buffersink")).configure()
+    graph.push(small)
+    moved = graph.pull()
+    assert isinstance(moved, av.VideoFrame)
+    return not np.array_equal(lines, np.frombuffer(moved.planes[0], np.uint8).reshape(16, -1))
+
+
+def _header(info: VideoInfo, pixel: PixelFormat, first: av.VideoFrame) -> str:
     tags: Tags = info.tags
     layout = _LAYOUTS[pixel]
     if layout == "420":
@@ -66,7 +87,7 @@ def _header(info: VideoInfo, pixel: PixelFormat) -> str:
     ratio = f"{aspect.numerator}:{aspect.denominator if aspect else 0}"
     color_range = {1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}.get(tags.range, "")
     size = f"W{info.width} H{info.height} F{info.rate.numerator}:{info.rate.denominator}"
-    fields = ("b" if info.bottom_first else "t") if info.interlaced else "p"
+    fields = ("b" if _shows_bottom_first(first) else "t") if first.interlaced_frame else "p"
     return f"YUV4MPEG2 {size} I{fields} A{ratio} C{layout}{color_range}\n"
 
 
@@ -80,6 +101,7 @@ class Y4MWriter:
         self, job: VideoJob, info: VideoInfo, encoding: Encoding, warn: Callable[[str], None]
     ) -> None:
         self._info = info
+        self._pixel = encoding.pixel
         self._warn = warn
         self._uneven = False
         self._finished = False
@@ -90,11 +112,6 @@ class Y4MWriter:
             self._file = open(where, "wb", closefd=self._part is not None)  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise OutputError(f"{job.output} can't be written ({error.strerror})") from error
-        try:
-            self._write(_header(info, encoding.pixel).encode())
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def streams(self) -> set[int]:
@@ -121,6 +138,8 @@ class Y4MWriter:
         if not self._uneven and abs(picture.duration * self._info.time_base * self._info.rate - 1) > 0.1:
             self._uneven = True
             self._warn("y4m has no timestamps: the source's variable frame rate becomes constant")
+        if picture.number == 0:
+            self._write(_header(self._info, self._pixel, picture.carrier).encode())
         planes = [*picture.frame.planes] + ([] if picture.alpha is None else [picture.alpha])
         self._write(b"FRAME\n", *(plane.tobytes() for plane in planes))
 

@@ -19,7 +19,8 @@ os.environ.update({**FOR_TORCH, **os.environ})
 import av.filter
 import numpy as np
 
-from bdinn_core.video.reader import Picture, Source
+from bdinn_core.video.reader import Source
+from bdinn_core.video.track import Picture
 
 __all__ = ["FILTERS", "decode", "ffmpeg_fps", "vapoursynth_fps"]
 

@@ -1,0 +1,185 @@
+"""Encoding one video stream of the result, and saying of it what its source said."""
+
+from collections.abc import Callable
+
+import av
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from ..errors import OptionError, OutputError
+from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_location, order_few
+from .ffmpeg_log import listen, rejections
+from .formats import Repacker, Tags, write_planes
+from .opening import reason
+from .probe import VideoInfo
+from .track import Picture
+
+__all__ = ["Encoder"]
+
+_ASPECT_CONTAINERS = {"mp4", "mov", "ipod", "3gp"}
+_LOCATION_CONTAINERS = {"matroska", "webm"}
+_FULL = 2
+"""Full range, as FFmpeg numbers it."""
+_LEFT = 1
+"""The chroma location that players take for granted."""
+
+
+class Encoder:
+    """A video stream of the result, in whose container it's made.
+
+    Args:
+        container: the result's, not yet begun.
+        info: what the pictures are.
+        encoding: how to encode them.
+        warn: is told, in a line each, what of the source isn't in the result.
+
+    Raises:
+        ValueError: if the container can't hold the codec.
+        OutputError: if they would show the picture wrongly.
+    """
+
+    def __init__(
+        self,
+        container: OutputContainer,
+        info: VideoInfo,
+        encoding: Encoding,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._info = info
+        self._encoding = encoding
+        self._warn = warn
+        self._repack = Repacker()
+        self._durations: dict[int, int] = {}
+        self._encoded = 0
+        self._interlaced = info.interlaced
+        self._keeps_captions = keeps_captions(encoding.codec)
+        stream = container.add_stream(
+            encoding.codec,
+            rate=info.rate,
+            options=dict(encoding.options),
+            width=info.width,
+            height=info.height,
+            pix_fmt=encoding.pix_fmt,
+            time_base=info.time_base,
+        )
+        assert isinstance(stream, VideoStream)
+        self.stream = stream
+        _set_tags(stream, info.tags, container.format.name)
+        if info.display_matrix is not None:
+            stream.set_display_matrix(memoryview(info.display_matrix).cast("i").tolist())
+        self._refuse_lost_range(container.format.name)
+        self._warn_of_lost_tags(container.format.name)
+
+    def open(self) -> None:
+        """Opens the encoder; nothing is changed about the stream any more.
+
+        Raises:
+            OptionError: if it rejects its options.
+        """
+        encoding, context = self._encoding, self.stream.codec_context
+        with listen() as lines:
+            try:
+                context.open()
+                failed = None
+            except FFmpegError as error:
+                failed = error
+        if failed is not None:
+            refused = rejections(lines) or lines or [reason(failed)]
+        else:
+            refused = rejections(lines) or [f"no option {key}" for key in context.options]
+        if refused:
+            given = " ".join(f"{key}={value}" for key, value in encoding.options.items())
+            why = "; ".join(refused)
+            raise OptionError(f"{encoding.codec} refuses {given or 'this picture'}: {why}") from failed
+
+    def encode(self, picture: Picture) -> list[Packet]:
+        """Encodes a picture; the packets that are ready by then.
+
+        Raises:
+            OutputError: if the encoder fails, or the picture says of its dynamic range what the first didn't.
+        """
+        time = float(picture.pts * self._info.time_base)
+        if picture.hdr and picture.hdr != self._info.hdr and not self._encoding.drops_hdr:
+            raise OutputError(
+                f"at {time:.3f} s what is said of the dynamic range changes ({picture.hdr}); "
+                "cut the file there (--end, --start), or give --hdr drop"
+            )
+        self._durations[picture.pts] = picture.duration
+        self._encoded += 1
+        if picture.carrier.interlaced_frame and not self._interlaced:
+            self._interlaced = True
+            self._warn(f"at {time:.3f} s the picture becomes interlaced, which the result doesn't say")
+        if not self._keeps_captions and picture.carrier.side_data.get("A53_CC") is not None:
+            self._keeps_captions = True  # or as good as: it's said once
+            self._warn(f"closed captions are lost: {self._encoding.codec} doesn't hold them; libx264 does")
+        return self._encode(self._video_frame(picture))
+
+    def finish(self) -> list[Packet]:
+        """The packets that the encoder still holds.
+
+        Raises:
+            OutputError: if it fails.
+        """
+        packets = self._encode(None)
+        order_few(packets, self._encoded)
+        return packets
+
+    def _refuse_lost_range(self, container: str) -> None:
+        """Full range that reads back as limited would be shown with the wrong contrast."""
+        tags, codec = self._info.tags, self._encoding.codec
+        # The MP4 box that says so is only written with all tags; ProRes itself is always limited.
+        untagged = container in ("mp4", "mov") and 2 in (tags.matrix, tags.primaries, tags.transfer)
+        if tags.range == _FULL and (codec == "prores_ks" or (codec == "ffv1" and untagged)):
+            raise OutputError(
+                f"{codec} in {container} can't say that the picture has full range; "
+                "choose another --codec, or ffv1 in .mkv"
+            )
+
+    def _warn_of_lost_tags(self, container: str) -> None:
+        tags, codec = self._info.tags, self._encoding.codec
+        aspect, location = tags.sample_aspect_ratio, tags.chroma_location
+        if aspect not in (None, 1) and not (container in _ASPECT_CONTAINERS or keeps_aspect(codec)):
+            self._warn(f"sample aspect ratio {aspect} is lost: {codec} has no place for it here")
+        sited = location not in (0, _LEFT) and self._info.pixel.subsampling != (0, 0)
+        if sited and not (container in _LOCATION_CONTAINERS or keeps_location(codec, location)):
+            self._warn(f"chroma location {location} is lost: {codec} has no place for it here")
+
+    def _video_frame(self, picture: Picture) -> av.VideoFrame:
+        """The picture as FFmpeg's frame, with the side data of the one it was decoded from."""
+        encoding, tags = self._encoding, self._info.tags
+        video = self._repack(picture.carrier, encoding.pixel.name)
+        video.make_writable()
+        write_planes(video, picture.frame, picture.alpha)
+        video = self._repack(video, encoding.pix_fmt)
+        video.pts, video.time_base, video.duration = picture.pts, self._info.time_base, picture.duration
+        video.pict_type = 0  # the encoder decides, not the source
+        video.color_range, video.colorspace = tags.range, tags.matrix
+        video.color_primaries, video.color_trc = tags.primaries, tags.transfer
+        return video
+
+    def _encode(self, video: av.VideoFrame | None) -> list[Packet]:
+        try:
+            packets = self.stream.codec_context.encode(video)
+        except FFmpegError as error:
+            raise OutputError(f"{self._encoding.codec} failed ({reason(error)})") from error
+        for packet in packets:
+            packet.stream = self.stream
+            # Some encoders don't pass durations on, and the last one counts.
+            if packet.pts in self._durations:
+                packet.duration = self._durations.pop(packet.pts)
+        return packets
+
+
+def _set_tags(video: VideoStream, tags: Tags, container: str) -> None:
+    context = video.codec_context
+    context.color_range = tags.range
+    context.colorspace = tags.matrix
+    context.color_primaries = tags.primaries
+    context.color_trc = tags.transfer
+    context.chroma_sample_location = tags.chroma_location
+    if tags.sample_aspect_ratio is not None:
+        context.sample_aspect_ratio = tags.sample_aspect_ratio
+    if container in ("mp4", "mov") and context.codec.canonical_name == "hevc":
+        context.codec_tag = "hvc1"  # Apple's players want it; FFmpeg's default is hev1
