@@ -122,6 +122,21 @@ def test_what_came_before_a_change_of_size_is_kept_if_asked(run, tmp_path, data_
     assert len(read(tmp_path / "out.mkv").frames) == 3
 
 
+@pytest.mark.parametrize(("codec", "name"), [("libx264", "in.h264"), ("mpeg2video", "in.m2v")])
+def test_a_change_of_colours_stops_the_job(run, tmp_path, codec, name):
+    parts = [
+        make(tmp_path / f"{matrix}{name}", codec=codec, draw=smooth, tags={"colorspace": matrix}).read_bytes()
+        for matrix in (6, 1)
+    ]
+    source = tmp_path / name
+    source.write_bytes(b"".join(parts))
+    with pytest.raises(InputError, match=r"the matrix of its colours changes from 6 to 1 .* at 0\.\d+ s"):
+        run(source, tmp_path / "out.mkv", **LOSSLESS)
+    assert not (tmp_path / "out.mkv").exists()
+    assert run(source, tmp_path / "out.mkv", **LOSSLESS, keep_partial=True).report == (6, True)
+    assert read(tmp_path / "out.mkv").tags[1] == 6
+
+
 def test_damage_within_a_cut_is_told(run, tmp_path):
     source = with_packets(
         clip(tmp_path / "whole.mkv", "mpeg2video"), zeroed(range(12, 13)), tmp_path / "in.mkv"

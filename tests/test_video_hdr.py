@@ -86,3 +86,16 @@ def test_real_hdr10_plus(run, shared_dir, tmp_path):
     clip = shared_dir / "data" / "clips" / "hdr10-video-with-sdr-container.mp4"
     with pytest.raises(OutputError, match=r"HDR10\+ can't be encoded again"):
         run(clip, tmp_path / "out.mkv", end=Fraction(1, 10), **FAST_X265)
+
+
+def test_metadata_that_begins_later_stops_the_job(run, tmp_path):
+    clip = {"codec": "libx265", "pix_fmt": "yuv420p10le", "draw": smooth, "width": 96, "height": 64}
+    parts = []
+    for light in ("", ":max-cll=1000,400"):
+        options = {"x265-params": f"log-level=error{light}", **FAST_X265}
+        parts.append(make(tmp_path / "part.hevc", options=options, tags=PQ, **clip).read_bytes())
+    source = tmp_path / "in.hevc"
+    source.write_bytes(b"".join(parts))
+    with pytest.raises(OutputError, match=r"at 0\.\d+ s .* changes \(content light level\).*--hdr drop"):
+        run(source, tmp_path / "out.mkv", **FAST_X265)
+    assert run(source, tmp_path / "out.mkv", **FAST_X265, hdr="drop").frames == 12

@@ -1,20 +1,22 @@
 """Which streams are debanded, copied, converted, left out or refused."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from jobs import LOSSLESS
-from lab.media import assert_same_pictures, make, make_captioned, planes, read, smooth
+from lab.media import assert_same_pictures, make, make_captioned, planes, read, seconds, smooth
 
-from bdinn_core.errors import OptionError, OutputError
+from bdinn_core.errors import InputError, OptionError, OutputError
 
 
-def two_videos(folder: Path) -> Path:
-    """Two streams of video, of 48 and of 32 lines."""
-    parts = [make(folder / f"{height}.mkv", times=range(3), height=height) for height in (48, 32)]
+def two_videos(folder: Path, late: int = 0, count: int = 3) -> Path:
+    """Two streams of video, of 48 and of 32 lines; the second one comes so many pictures later."""
+    times = {48: range(count), 32: range(late, late + count)}
+    parts = [make(folder / f"{height}.mkv", times=shown, height=height) for height, shown in times.items()]
     with av.open(str(folder / "in.mkv"), "w") as target:
         sources = [av.open(str(part)) for part in parts]
         copies = [target.add_stream_from_template(source.streams.video[0]) for source in sources]
@@ -42,6 +44,49 @@ def test_one_video_stream_is_debanded_and_the_other_copied(run, tmp_path, number
             assert (first.width, first.height) == (second.width, second.height)
             same = all(map(np.array_equal, planes(first), planes(second)))
             assert same == (one.index != number)
+
+
+def pictures(path: Path, index: int) -> list[tuple[Fraction, list[np.ndarray]]]:
+    """When the pictures of a stream are shown, and their planes."""
+    with av.open(str(path)) as container:
+        frames = container.decode(container.streams.video[index])
+        return [(seconds(frame.pts, frame.time_base), planes(frame)) for frame in frames]
+
+
+def same(
+    one: list[tuple[Fraction, list[np.ndarray]]], other: list[tuple[Fraction, list[np.ndarray]]]
+) -> bool:
+    """Whether times and planes are equal."""
+    pairs = zip(one, other, strict=True)
+    return all(a == b and all(map(np.array_equal, x, y)) for (a, x), (b, y) in pairs)
+
+
+@pytest.mark.parametrize(
+    ("late", "cut", "count"), [(1, {}, 4), (0, {"start": Fraction(1, 25), "end": Fraction(3, 25)}, 2)]
+)
+def test_all_video_streams_are_debanded_as_each_would_be(run, tmp_path, late, cut, count):
+    source, job = two_videos(tmp_path, late=late, count=4), {"codec": "ffv1", "pix_fmt": "source", **cut}
+    news = run(source, tmp_path / "all.mkv", {"strength": 1}, video_stream="all", **job)
+    assert news.warnings == []
+    assert news.frames == 2 * count
+    for index in (0, 1):
+        run(source, tmp_path / f"{index}.mkv", {"strength": 1}, video_stream=index, **job)
+        found, alone = (pictures(tmp_path / f"{name}.mkv", index) for name in ("all", index))
+        assert len(found) == count
+        assert same(found, alone)
+        assert not same(found, pictures(source, index)[:count])
+
+
+def test_a_video_stream_that_begins_late_is_done_by_itself(run, tmp_path):
+    source = two_videos(tmp_path, late=80, count=90)
+    with pytest.raises(InputError, match=r"begins too late to be done beside the first.*--video-stream"):
+        run(source, tmp_path / "out.mkv", **LOSSLESS, video_stream="all")
+    assert run(source, tmp_path / "out.mkv", **LOSSLESS, video_stream=1).frames == 90
+
+
+def test_y4m_has_one_video_stream(run, tmp_path):
+    with pytest.raises(OptionError, match="y4m has one video stream, not video_stream all"):
+        run(two_videos(tmp_path), tmp_path / "out.y4m", video_stream="all")
 
 
 def test_a_video_stream_that_isnt_there(run, tmp_path):
