@@ -99,6 +99,8 @@ def test_a_video_stream_that_isnt_there(run, tmp_path):
     [
         ({"sound": "ac3"}, "out.webm", "libvpx-vp9", "webm can't hold audio stream 1 (ac3)"),
         ({"fonts": [("a.ttf", b"font")]}, "out.mp4", "libx264", "mp4 can't hold attachment stream 1"),
+        ({"sound": "flac"}, "out.mov", "libx264", "mov can't hold audio stream 1 (flac)"),
+        ({"sound": "pcm_s16le", "layout": "5.1"}, "out.mp4", "libx264", "mp4 can't hold audio stream 1 (pcm"),
         ({"subtitles": "ass"}, "out.ts", "libx264", "mpegts can't hold subtitle stream 1 (ssa)"),
     ],
 )
@@ -110,6 +112,16 @@ def test_a_stream_the_container_cant_hold(run, tmp_path, clip, output, codec, wh
     news = run(source, tmp_path / output, codec=codec, drop_incompatible=True)
     assert any("is left out: " in line for line in news.warnings)
     assert [kind for kind, _, _ in read(tmp_path / output).streams] == ["video"]
+
+
+def test_sound_whose_channels_have_no_names(run, tmp_path):
+    """Matroska has none for PCM; MP4 wants them."""
+    source = make(tmp_path / "in.mkv", draw=smooth, width=96, height=64, sound="pcm_s16le")
+    run(source, tmp_path / "out.mp4", codec="libx264")
+    before, after = (list(read(path).packets.values()) for path in (source, tmp_path / "out.mp4"))
+    assert [[data for _, data in stream] for stream in before] == [
+        [data for _, data in stream] for stream in after
+    ]
 
 
 def captions(path: Path) -> list[bytes | None]:

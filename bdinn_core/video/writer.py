@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 
 import av
+from av.audio.stream import AudioStream
 from av.codec import Codec
 from av.container import OutputContainer
 from av.error import FFmpegError
@@ -38,6 +39,10 @@ _MPEGTS = {
     "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle",
 }  # fmt: skip
 """FFmpeg writes any codec into MPEG-TS, but recognises these alone when it reads."""
+_ONLY_MP4 = {"flac", "opus"}
+"""What MOV's muxer refuses only when all streams are there."""
+_UNNAMED = {1: "mono", 2: "stereo"}
+"""Where channels without a name belong, by their number; of more, nobody can know."""
 
 
 class MediaWriter:
@@ -136,7 +141,7 @@ class MediaWriter:
 
     def _add_video(self, track: Track, encoding: Encoding) -> None:
         try:
-            self._check_recognised(Codec(encoding.codec, "w").canonical_name)
+            self._check_held(Codec(encoding.codec, "w").canonical_name)
             encoder = Encoder(self._container, track.info, encoding, self._warn)
         except ValueError as error:
             raise OutputError(
@@ -165,9 +170,7 @@ class MediaWriter:
             self._leave_out(what)
             return
         try:
-            self._check_recognised(source.codec_context.codec.canonical_name if source.codec_context else "")
-            copy = self._container.add_stream_from_template(source, opaque=True)
-            self._copies[source.index] = copy
+            copy = self._copies[source.index] = self._copy(source)
         except ValueError:
             target = text_codec(container, source) if isinstance(source, SubtitleStream) else None
             if target is None or not isinstance(source, SubtitleStream):
@@ -179,8 +182,25 @@ class MediaWriter:
             self._warn(f"{what} is converted to {target} for {container}")
         _describe(source, copy)
 
-    def _check_recognised(self, codec: str) -> None:
-        if self._container.format.name == "mpegts" and codec not in _MPEGTS:
+    def _copy(self, source: Stream) -> Stream:
+        """A stream for the packets of `source`; `ValueError` where the container has no place for them."""
+        codec = source.codec_context.codec.canonical_name if source.codec_context else ""
+        self._check_held(codec)
+        if self._container.format.name == "mp4" and isinstance(source, AudioStream):
+            layout = source.codec_context.layout
+            if codec.startswith("pcm_") and layout.name.endswith(" channels"):
+                # Without their places the file couldn't be completed.
+                if layout.nb_channels not in _UNNAMED:
+                    raise ValueError(layout.name)
+                copy = self._container.add_stream_from_template(source, opaque=False)
+                copy.codec_context.layout = _UNNAMED[layout.nb_channels]
+                return copy
+        return self._container.add_stream_from_template(source, opaque=True)
+
+    def _check_held(self, codec: str) -> None:
+        """Raises `ValueError` for what FFmpeg would only refuse later, or when it reads."""
+        container = self._container.format.name
+        if (container == "mpegts" and codec not in _MPEGTS) or (container == "mov" and codec in _ONLY_MP4):
             raise ValueError(codec)
 
     def _leave_out(self, what: str) -> None:

@@ -64,6 +64,8 @@ class Clip:
     """Attributes of the encoder's context: color_range, sample_aspect_ratio, ..."""
     sound: str | None = None
     """Codec of a stream of sound as long as the picture."""
+    layout: str = "stereo"
+    """Which channels the sound has."""
     subtitles: str | None = None
     """Codec of a stream with `LINES`."""
     chapters: Sequence[tuple[int, int, str]] = ()
@@ -109,7 +111,7 @@ def make(path: Path, clip: Clip | None = None, **changes: Any) -> Path:
             setattr(video.codec_context, name, value)
         if clip.rotation:
             video.set_display_rotation(clip.rotation)
-        sound = output.add_stream(clip.sound, rate=SOUND_RATE) if clip.sound else None
+        sound = output.add_stream(clip.sound, rate=SOUND_RATE, layout=clip.layout) if clip.sound else None
         texts = output.add_stream(clip.subtitles, time_base=Fraction(1, 1000)) if clip.subtitles else None
         for stream, language in ((sound, "jpn"), (texts, "ger")):
             if stream is not None:
@@ -146,11 +148,13 @@ def _sound(output: Any, stream: Any, seconds: float) -> None:
     size = context.frame_size or 1024
     for start in range(0, int(seconds * SOUND_RATE), size):
         wave = np.sin(np.arange(start, start + size) * 0.05) * 0.2
-        both = np.stack([wave, wave])
-        layout = context.format
-        samples: Any = both.astype(np.float32) if "flt" in layout.name else (both * 32767).astype(np.int16)
-        samples = samples if layout.is_planar else samples.T.reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format=layout.name, layout="stereo")
+        channels = np.stack([wave] * context.layout.nb_channels)
+        form = context.format
+        samples: Any = (
+            channels.astype(np.float32) if "flt" in form.name else (channels * 32767).astype(np.int16)
+        )
+        samples = np.ascontiguousarray(samples if form.is_planar else samples.T.reshape(1, -1))
+        frame = av.AudioFrame.from_ndarray(samples, format=form.name, layout=context.layout)
         frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, start, Fraction(1, SOUND_RATE)
         output.mux(stream.encode(frame))
     output.mux(stream.encode(None))
