@@ -1,7 +1,11 @@
 """For tests of whole jobs."""
 
+from fractions import Fraction
+
 from bdinn_core.video import Progress
+from bdinn_core.video.formats import PixelFormat, Tags
 from bdinn_core.video.pipeline import Report
+from bdinn_core.video.probe import VideoInfo
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "source"}
 FAST_X265 = {"preset": "ultrafast"}
@@ -24,3 +28,20 @@ class News(Progress):
 
     def warn(self, line: str) -> None:
         self.warnings.append(line)
+
+
+def info(pix_fmt: str = "yuv420p", width: int = 128, height: int = 96) -> VideoInfo:
+    """What a source of that format and size is known to be."""
+    pixel = PixelFormat.from_name(pix_fmt)
+    return VideoInfo(
+        width=width,
+        height=height,
+        pix_fmt=pix_fmt,
+        pixel=pixel,
+        format=pixel.frame_format(0),
+        tags=Tags(),
+        time_base=Fraction(1, 25),
+        rate=Fraction(25),
+        interlaced=False,
+        display_matrix=None,
+    )

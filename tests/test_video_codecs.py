@@ -1,27 +1,8 @@
-from fractions import Fraction
-
 import pytest
+from jobs import info
 
 from bdinn_core.errors import OptionError, OutputError
 from bdinn_core.video.codecs import plan_encoding
-from bdinn_core.video.formats import PixelFormat, Tags
-from bdinn_core.video.probe import VideoInfo
-
-
-def info(pix_fmt: str = "yuv420p", width: int = 128, height: int = 96) -> VideoInfo:
-    pixel = PixelFormat.from_name(pix_fmt)
-    return VideoInfo(
-        width=width,
-        height=height,
-        pix_fmt=pix_fmt,
-        pixel=pixel,
-        format=pixel.frame_format(0),
-        tags=Tags(),
-        time_base=Fraction(1, 25),
-        rate=Fraction(25),
-        interlaced=False,
-        display_matrix=None,
-    )
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_damaged_packets_are_counted_and_the_rest_is_kept(run, tmp_path, codec):
     news = run(source, tmp_path / "out.mkv", **LOSSLESS)
     assert news.report.damaged
     assert FRAMES - 15 <= news.frames <= FRAMES  # up to the next key picture
-    assert re.search(r"in\.mkv is damaged: \d+ pictures? couldn't be decoded", news.warnings[-1])
+    assert re.search(r"in\.mkv is damaged: .*\d+ pictures? couldn't be decoded", news.warnings[-1])
     again = run(source, tmp_path / "many.mkv", **LOSSLESS, threads=16)
     assert (again.frames, again.warnings) == (news.frames, news.warnings)
     whole, kept = read(tmp_path / "whole.mkv"), read(tmp_path / "out.mkv")
@@ -58,6 +58,22 @@ def test_damaged_packets_are_counted_and_the_rest_is_kept(run, tmp_path, codec):
     same = [all(map(np.array_equal, planes(f), exact[f.pts])) for f in kept.frames]
     assert all(same[:20])
     assert all(same[-10:])
+
+
+def test_a_slice_of_ffv1_whose_checksum_differs_is_told(run, tmp_path):
+    def flip(number: int, data: bytes) -> bytes:
+        middle = len(data) // 2
+        return data[:middle] + bytes([data[middle] ^ 85]) + data[middle + 1 :] if number == 5 else data
+
+    options = {"level": "3", "slicecrc": "1", "slices": "4"}
+    whole = make(tmp_path / "whole.mkv", options=options, draw=smooth, width=96, height=64)
+    source = with_packets(whole, flip, tmp_path / "in.mkv")
+    news = run(source, tmp_path / "out.mkv", **LOSSLESS)
+    assert (news.frames, news.report.damaged) == (6, True)
+    assert "1 picture decoded with faults; it begins at 0.160 s" in news.warnings[-1]
+    with pytest.raises(InputError, match=r"in\.mkv is damaged after 0\.160 s"):
+        run(source, tmp_path / "strict.mkv", **LOSSLESS, strict=True)
+    assert run(whole, tmp_path / "again.mkv", **LOSSLESS, strict=True).warnings == []
 
 
 @pytest.mark.parametrize("codec", ["libx264", "ffv1"])

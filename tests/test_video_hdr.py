@@ -6,9 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from jobs import FAST_X265, LOSSLESS
+from jobs import FAST_X265, LOSSLESS, info
 from lab.media import assert_same_pictures, make, read, smooth
-from test_video_codecs import info
 
 from bdinn_core.errors import OutputError
 from bdinn_core.video.codecs import plan_encoding

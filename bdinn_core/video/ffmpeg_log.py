@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import av.logging
 
-__all__ = ["listen", "rejections"]
+__all__ = ["listen", "overhear", "rejections"]
 
 # SVT-AV1 announces itself at length on stderr unless told to keep to errors.
 os.environ.setdefault("SVT_LOG", "1")
@@ -42,6 +42,20 @@ def listen() -> Iterator[list[str]]:
             said = [_PREFIX.sub("", line).strip() for line in written if "error" in line.lower()]
             said += [message.strip() for _, _, message in log]
             lines.extend(dict.fromkeys(filter(None, said)))
+
+
+@contextmanager
+def overhear(name: str) -> Iterator[list[str]]:
+    """Collects the errors that FFmpeg's part of that name logs inside, in whatever thread; at its end."""
+    errors: list[str] = []
+    level = av.logging.get_level()
+    with av.logging.Capture(local=False) as log:
+        av.logging.set_level(av.logging.ERROR)
+        try:
+            yield errors
+        finally:
+            av.logging.set_level(level)
+    errors += [message for _, who, message in log if who == name]
 
 
 def rejections(lines: list[str]) -> list[str]:

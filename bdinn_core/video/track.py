@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, inf
@@ -16,6 +17,7 @@ from av.video.stream import VideoStream
 from ..errors import InputError
 from ..planes import Frame
 from .damage import Damage
+from .ffmpeg_log import overhear
 from .formats import Repacker, read_planes
 from .hdr import HDR, read_hdr
 from .hwaccel import without_pixels, wrap_planes
@@ -33,6 +35,8 @@ NEW_START_SECONDS = 1
 """How far times may go back by damage; farther, another recording begins."""
 _WITH_HIDDEN_PICTURES = {"vp8", "vp9", "libdav1d", "av1", "libvpx", "libvpx-vp9", "libaom-av1"}
 """Decoders of codecs in which packets may hold pictures that are only referred to."""
+_TELLING_BY_LOG = {"ffv1"}
+"""Decoders that replace what is damaged and say so nowhere else."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,13 +146,15 @@ class Track:
         """
         if packet.size and not packet.is_discard:
             self._packet_times.append((packet.dts if packet.pts is None else packet.pts) or 0)
+        name = self.stream.codec_context.name
         try:
-            frames = self.stream.decode(packet)
+            with overhear(name) if name in _TELLING_BY_LOG else nullcontext([]) as errors:
+                frames = self.stream.decode(packet)
         except FFmpegError as error:
             self._lost += 1
             self._damage.add("lost", reason(error), time=self.last_time)
             return
-        if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+        if packet.is_corrupt or errors or any(frame.is_corrupt for frame in frames):
             self._damage.add("faulty", "faults in the stream", time=self.last_time)
         for frame in frames:
             frame.pts = self._last_pts = self._timestamp(frame)
