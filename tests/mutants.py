@@ -104,7 +104,7 @@ def read(path: Path, options: dict[str, Any]) -> tuple[str, bool]:
     try:
         source = Source(str(path), threads=2, **options)
         try:
-            source.chapters()
+            source.timeline.chapters(source.container)
             for item in source.items({stream.index for stream in source.container.streams}):
                 if isinstance(item, Picture):
                     count += 1

@@ -183,7 +183,8 @@ def test_chapters_are_cut_and_shifted(tmp_path):
     )
     source = Source(str(path), Fraction(1), Fraction(7, 5))
     chapters = [
-        (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"]) for c in source.chapters()
+        (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"])
+        for c in source.timeline.chapters(source.container)
     ]
     source.close()
     assert chapters == [(0, Fraction(2, 5), {"title": "B"})]

@@ -5,19 +5,18 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import chain
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import av
-from av.audio.stream import AudioStream
 from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Disposition, Stream
 
 from ..errors import InputError, OptionError
 from .damage import Damage
 from .opening import STDIO, Y4M_FRAME, Y4M_MAGIC, open_input, reason
 from .probe import find_videos, fraction
+from .timeline import Timeline
 from .track import Picture, Track, time_of
 
 __all__ = ["Source"]
@@ -43,13 +42,6 @@ class Decoded(NamedTuple):
 
     track: Track
     frame: av.VideoFrame
-
-
-def _padding(stream: Stream) -> Fraction:
-    """Seconds that a player drops from the beginning of `stream`: what an audio decoder needs to warm up."""
-    if not isinstance(stream, AudioStream) or not stream.codec_context.sample_rate:
-        return Fraction(0)
-    return Fraction(stream.codec_context.initial_padding, stream.codec_context.sample_rate)
 
 
 def _place(packet: Packet) -> tuple[int, int | None]:
@@ -99,7 +91,6 @@ class Source:
         """The video streams that are decoded."""
         self._by_index = {track.index: track for track in self.tracks}
         self.cut = start is not None or end is not None
-        self._last_dts: dict[int, int] = {}
         self._reached = Fraction(0)
         self._held: deque[Decoded | Packet] = deque()
         self._items = self._decode()
@@ -124,8 +115,8 @@ class Source:
         for first in firsts:
             first.track.begin(first.frame, skipped=bool(start))
         begin = min(time_of(first.frame) for first in firsts)
-        self.offset = begin if self.cut else min(begin, Fraction(0))
-        """Seconds to take off every time: a result starts at 0 if cut, and never before 0."""
+        self.timeline = Timeline(begin, self._end, self.cut, self.damage)
+        """When everything happens in the result."""
         self.estimated_frames = self._estimate_frames(start or Fraction(0), end)
         """How many pictures there will be, going by the file's own data; `None` if it has none."""
 
@@ -149,16 +140,16 @@ class Source:
         try:
             for item in chain(self._drain_held(), self._items):
                 time = time_of(item if isinstance(item, Packet) else item.frame)
-                past = self._is_past(time)
+                past = self.timeline.is_past(time)
                 if not isinstance(item, Packet):
                     if not item.track.ended:
-                        yield from item.track.push(item.frame, self.offset, wanted=not past)
+                        yield from item.track.push(item.frame, self.timeline.offset, wanted=not past)
                 elif past:
                     late.discard(item.stream_index)
-                elif item.stream_index in streams and self._retime(item):
+                elif item.stream_index in streams and self.timeline.move(item):
                     yield item
                 ended = all(track.ended for track in self.tracks)
-                if ended and (not late or self._is_past(time - SKEW_SECONDS)):
+                if ended and (not late or self.timeline.is_past(time - SKEW_SECONDS)):
                     break
         except InputError:
             yield from self._last_pictures()  # they are whole, and may be wanted
@@ -166,24 +157,6 @@ class Source:
         yield from self._last_pictures()
         self._compare_with_size()
         self._compare_with_claims()
-
-    def chapters(self) -> list[Any]:
-        """The chapters as PyAV's dicts, cut and shifted as everything else."""
-        chapters = []
-        for chapter in self.container.chapters():
-            tick = fraction(chapter["time_base"])
-            start, end = chapter["start"] * tick, chapter["end"] * tick
-            if self.cut:
-                start, end = max(start, self.offset), end if self._end is None else min(end, self._end)
-            if start < end:
-                moved = chapter.copy()
-                moved["start"] = round((start - self.offset) / tick)
-                moved["end"] = round((end - self.offset) / tick)
-                chapters.append(moved)
-        return chapters
-
-    def _is_past(self, time: Fraction) -> bool:
-        return self._end is not None and time >= self._end
 
     def _last_pictures(self) -> Iterator[Picture]:
         """Those whose successors never came."""
@@ -239,7 +212,7 @@ class Source:
             if track.stated_seconds is not None:
                 stated = track.stated_seconds
                 wanted = stated if self._end is None else min(stated, self._end - self._origin)
-                track.compare_with_duration(wanted, self._origin - self.offset)
+                track.compare_with_duration(wanted, self._origin - self.timeline.offset)
         stated = self._stated_seconds
         if self._end is not None or stated is None or any(track.stated_seconds for track in self.tracks):
             return
@@ -323,47 +296,6 @@ class Source:
         except FFmpegError:
             pass  # a pipe, or damage that reading the pictures will meet
         return texts
-
-    def _retime(self, packet: Packet) -> bool:
-        """Moves a copied packet to the result's times; false if it isn't part of the result."""
-        if packet.stream.disposition & Disposition.attached_pic:
-            return True
-        if packet.pts is None:
-            packet.pts = packet.dts
-        if packet.pts is None:
-            return not self.cut
-        tick = fraction(packet.time_base)
-        shift = round(self.offset / tick)
-        if self.cut:
-            if packet.stream.type == "subtitle":
-                self._trim(packet, shift)
-            if packet.pts < shift - round(_padding(packet.stream) / tick):
-                return False
-        packet.pts -= shift
-        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
-        self._keep_order(packet)
-        return True
-
-    def _keep_order(self, packet: Packet) -> None:
-        """Containers take no packet of sound that would be decoded before its predecessor."""
-        assert packet.dts is not None
-        assert packet.pts is not None
-        last = self._last_dts.get(packet.stream_index)
-        if last is not None and packet.dts <= last and packet.stream.type == "audio":
-            why = f"time goes back in stream {packet.stream_index}"
-            self.damage.add("unsound", why, time=self.tracks[0].last_time)
-            packet.dts = last + 1
-            packet.pts = max(packet.pts, packet.dts)
-        self._last_dts[packet.stream_index] = packet.dts
-
-    def _trim(self, packet: Packet, start: int) -> None:
-        """Takes off a subtitle what is shown before `start` (ticks) or after the end."""
-        end = (packet.pts or 0) + (packet.duration or 0)
-        if self._end is not None:
-            end = min(end, round(self._end / fraction(packet.time_base)))
-        if (packet.pts or 0) < start < end:
-            packet.pts = packet.dts = start
-        packet.duration = max(0, end - (packet.pts or 0))
 
     def _estimate_frames(self, start: Fraction, end: Fraction | None) -> int | None:
         counts: list[int] = []

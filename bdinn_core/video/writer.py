@@ -64,7 +64,7 @@ class MediaWriter:
     ) -> None:
         self._name = job.output
         self._drop_incompatible = job.drop_incompatible
-        self._chapters = source.chapters()
+        self._chapters = source.timeline.chapters(source.container)
         self._warn = warn
         self._encoders: dict[int, Encoder] = {}
         self._copies: dict[int, Stream] = {}
