@@ -35,7 +35,7 @@ _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(si
 
 
 class _Parsed(click.ParamType):
-    """A parameter type from a function of the argument's text that raises `ValueError`."""
+    """A parameter type from a function of the argument's text that raises `ValueError` or divides by zero."""
 
     def __init__(self, parse: Callable[[str], object], name: str) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class _Parsed(click.ParamType):
             return value
         try:
             return self._parse(value)
-        except ValueError:
+        except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} isn't {self.name}", param, ctx)
 
 
@@ -71,6 +71,13 @@ def _seconds(text: str) -> Fraction:
     return hours * 3600 + minutes * 60 + seconds
 
 
+def _rate(text: str) -> Fraction:
+    if text in _NTSC_RATES:
+        return _NTSC_RATES[text]
+    numerator, _, denominator = text.partition("/")
+    return Fraction(numerator) / Fraction(denominator or 1)
+
+
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
@@ -78,6 +85,12 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
+_NTSC_RATES = {
+    f"{rate * 1000 / 1001:.{digits}f}": Fraction(rate * 1000, 1001)
+    for rate in (24, 30, 48, 60, 120)
+    for digits in (2, 3)
+}
+"""Rates that people round when they write them."""
 _NUMBERS = _Parsed(_numbers, "a number, or three separated by commas")
 _TIME = _Parsed(_seconds, "seconds or hh:mm:ss.ms")
 _FLAGS: dict[str, dict[str, Any]] = {
@@ -103,6 +116,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "KEY=VALUE",
         "multiple": True,
     },
+    "rate": {"type": _Parsed(_rate, "a rate such as 24, 23.976 or 24000/1001"), "metavar": "RATE"},
     "start": {"type": _TIME, "metavar": "TIME"},
     "end": {"type": _TIME, "metavar": "TIME"},
     "overwrite": {"names": ["-y", "--overwrite"]},
@@ -147,7 +161,7 @@ def _command() -> click.Command:
         parameters += [_flag(field, docs[field.name]) for field in _flag_fields(options)]
     about = """Removes banding from the video IN and writes OUT, with its sound, subtitles and all else.
 
-    IN and OUT may be -, for y4m on standard input and output.
+    IN and OUT may be -, for y4m on standard input and output, or image sequences such as frames/%05d.png.
     """
     return click.Command("bdinn-video", params=parameters, callback=_run, help=about)
 

@@ -13,9 +13,10 @@ from av.packet import Packet
 from ..errors import InputError
 from ..options import DebandOptions
 from ..planes import Frame
-from .codecs import Encoding, plan_encoding
+from .codecs import Encoding, choose_codec, plan_encoding
 from .formats import alpha_to_depth
 from .hwaccel import find_accelerator
+from .images import ImageWriter, is_image
 from .job import VideoJob
 from .masks import MaskClip, open_mask
 from .output import Writer, check_output
@@ -94,6 +95,7 @@ def _open_source(job: VideoJob, device: str, progress: Progress) -> Source:
         allow_url=job.allow_url,
         strict=job.strict,
         video_stream=job.video_stream,
+        rate=job.rate,
     )
     if accelerator is not None and not source.accelerated:
         codec = source.video.codec_context.name
@@ -105,7 +107,7 @@ def _plan(job: VideoJob, source: Source, options: DebandOptions) -> Encoding:
     if is_y4m(job.output):
         return plan_y4m(job, source.info, options.output_depth)
     return plan_encoding(
-        job.codec,
+        choose_codec(job.codec, job.output),
         source.info,
         pix_fmt=job.pix_fmt,
         output_depth=options.output_depth,
@@ -125,7 +127,8 @@ def _open_writer(job: VideoJob, source: Source, encoding: Encoding, progress: Pr
         return Y4MWriter(job, source.info, encoding, progress.warn)
     if hdr and job.hdr == "drop":
         progress.warn(f"left out: {hdr}; the colour tags are kept")
-    return MediaWriter(job, source, encoding, progress.warn)
+    writer = ImageWriter if is_image(job.output) else MediaWriter
+    return writer(job, source, encoding, progress.warn)
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from ..errors import FormatError, InputError, OptionError
 from ..planes import FrameFormat
 from .formats import PixelFormat, Tags
 from .hdr import HDR, read_hdr
-from .opening import Y4M_MAGIC
+from .opening import Y4M_MAGIC, holds_stills
+from .side_data import read_side_data
 
 __all__ = ["COVER_ART", "VideoInfo", "describe", "find_video", "fraction", "stored_format"]
 
@@ -121,6 +122,13 @@ def _shows_bottom_first(frame: av.VideoFrame) -> bool:
     return not np.array_equal(lines, np.frombuffer(moved.planes[0], np.uint8).reshape(16, -1))
 
 
+def _still_range(stream: VideoStream, frame: av.VideoFrame) -> int:
+    # Formats of grey pictures know no limited range, so that some decoders don't say it's full.
+    assert isinstance(stream.container, InputContainer)
+    grey = len([c for c in frame.format.components if not c.is_alpha]) == 1
+    return 2 if grey and holds_stills(stream.container) else 0
+
+
 def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes = b"") -> VideoInfo:
     """What the pictures of `stream` are, given its first frame and the first bytes of its file.
 
@@ -133,7 +141,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
     pix_fmt = stored_format(frame)
     full = 2 if pix_fmt.startswith("yuvj") else 0
     tags = Tags(
-        range=full or frame.color_range or context.color_range,
+        range=full or frame.color_range or context.color_range or _still_range(stream, frame),
         matrix=frame.colorspace if frame.colorspace != 2 else context.colorspace,
         primaries=frame.color_primaries if frame.color_primaries != 2 else context.color_primaries,
         transfer=frame.color_trc if frame.color_trc != 2 else context.color_trc,
@@ -145,7 +153,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
         frame_format = pixel.frame_format(tags.range)
     except FormatError as error:
         raise InputError(f"{name}: {error}") from error
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix = read_side_data(frame).get("DISPLAYMATRIX")
     return VideoInfo(
         width=frame.width,
         height=frame.height,

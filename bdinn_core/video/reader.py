@@ -22,7 +22,7 @@ from ..planes import Frame
 from .damage import Damage, Kind
 from .formats import Repacker, read_planes
 from .hwaccel import without_pixels, wrap_planes
-from .opening import STDIO, Y4M_FRAME, Y4M_MAGIC, open_input, reason
+from .opening import STDIO, Y4M_FRAME, Y4M_MAGIC, holds_stills, open_input, reason
 from .probe import describe, find_video, fraction, stored_format
 
 if TYPE_CHECKING:  # importing torch takes seconds
@@ -101,6 +101,7 @@ class Source:
         allow_url: whether other files and addresses that this one names may be opened.
         strict: whether the first damage is an error; else what can be decoded is.
         video_stream: which video stream is read, counted from 0 without cover art.
+        rate: pictures a second of an image sequence or a single picture.
 
     Where either is given the file is cut: times are counted from the first picture kept. Where
     neither is, times stay as they are, even if the first isn't 0.
@@ -120,9 +121,10 @@ class Source:
         allow_url: bool = False,
         strict: bool = False,
         video_stream: int = 0,
+        rate: Fraction | None = None,
     ) -> None:
         self.name = "standard input" if name == STDIO else name
-        self._opened = open_input(name, accelerator, allow_url)
+        self._opened = open_input(name, accelerator, allow_url, rate)
         self.container = self._opened.container
         self.video = find_video(self.container, self.name, video_stream)
         self.video.codec_context.thread_count = threads
@@ -162,6 +164,9 @@ class Source:
         self._first_pts = first.pts or 0
         self.offset = _time(first) if self.cut else min(origin, Fraction(0))
         """Seconds to take off every time: a result starts at 0 if cut, and never before 0."""
+        opened, ticks = self._opened, int(self.offset / self.info.time_base)
+        self.first_number = None if opened.first is None else opened.first + ticks
+        """Of an image sequence, the number of the file shown at 0; each tick is one more."""
         self.estimated_frames = self._estimate_frames(start or Fraction(0), end)
         """How many pictures there will be, going by the file's own data; `None` if it has none."""
 
@@ -257,6 +262,8 @@ class Source:
     def _demux(self) -> Iterator[Packet]:
         """Packets; after a place that can't be read, those behind it, if any can be found."""
         failures = 0
+        # FFmpeg doesn't get past a file of a sequence that is gone.
+        most = 0 if holds_stills(self.container) else MOST_FAILURES
         while True:
             try:
                 for packet in self.container.demux():
@@ -269,7 +276,7 @@ class Source:
             except FFmpegError as error:
                 failures += 1
                 self._damaged("unreadable", reason(error))
-                if failures > MOST_FAILURES:
+                if failures > most:
                     return
             except OSError as error:
                 raise InputError(f"{self.name} can't be read on ({error.strerror})") from error
@@ -313,7 +320,10 @@ class Source:
             stated = self.video.duration * self.info.time_base
             wanted = stated if self._end is None else min(stated, self._end - self._origin)
             reached = (last.pts + last.duration) * self.info.time_base + self.offset - self._origin
-            tolerated = TOLERATED_FRAMES / self.info.rate
+            # What came but couldn't be decoded is counted already.
+            came = max(self._packet_times) - min(self._packet_times) + self._ticks_a_frame()
+            reached = max(reached, came * self.info.time_base)
+            tolerated = 0 if holds_stills(self.container) else TOLERATED_FRAMES / self.info.rate
         elif self.container.duration is not None and self._telling_length and self._end is None:
             # That's how long the longest stream is: has any of them come so far?
             began = Fraction(self.container.start_time or 0, av.time_base)

@@ -15,13 +15,14 @@ from av.video.stream import VideoStream
 
 from ..errors import OptionError, OutputError
 from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_location, order_few
-from .ffmpeg_log import listen, rejections
-from .formats import Repacker, Tags, write_planes
+from .ffmpeg_log import listen
+from .frames import FrameMaker, encode, open_encoder, set_tags
 from .job import VideoJob
 from .opening import reason
 from .output import PartFile
 from .probe import COVER_ART
 from .reader import Picture, Source
+from .side_data import read_side_data
 from .subtitles import Converter, text_codec
 
 __all__ = ["MediaWriter"]
@@ -69,7 +70,7 @@ class MediaWriter:
         self._chapters = source.chapters()
         self._encoding = encoding
         self._warn = warn
-        self._repack = Repacker()
+        self._make_frame = FrameMaker(job, source.info, encoding, warn)
         self._durations: dict[int, int] = {}
         self._encoded = 0
         self._copies: dict[int, Stream] = {}
@@ -112,11 +113,11 @@ class MediaWriter:
             self._interlaced = True
             time = float(picture.pts * self._info.time_base)
             self._warn(f"at {time:.3f} s the picture becomes interlaced, which the result doesn't say")
-        if not self._keeps_captions and picture.carrier.side_data.get("A53_CC") is not None:
+        if not self._keeps_captions and read_side_data(picture.carrier).get("A53_CC") is not None:
             self._keeps_captions = True  # or as good as: it's said once
             self._warn(f"closed captions are lost: {self._encoding.codec} doesn't hold them; libx264 does")
         self._encoded += 1
-        self._mux(self._encode(self._video_frame(picture)))
+        self._mux(self._encode(self._make_frame(picture)))
 
     def packet(self, packet: Packet) -> None:
         """Muxes a packet of another stream of the source.
@@ -177,7 +178,10 @@ class MediaWriter:
                 "choose another --codec, or .mkv, which holds nearly all"
             ) from error
         assert isinstance(video, VideoStream)
-        _set_tags(video, info.tags, self._container.format.name)
+        context = video.codec_context
+        set_tags(context, info.tags)
+        if self._container.format.name in ("mp4", "mov") and context.codec.canonical_name == "hevc":
+            context.codec_tag = "hvc1"  # Apple's players want it; FFmpeg's default is hev1
         if info.display_matrix is not None:
             video.set_display_matrix(memoryview(info.display_matrix).cast("i").tolist())
         self._refuse_lost_range()
@@ -202,6 +206,8 @@ class MediaWriter:
         if aspect not in (None, 1) and not (container in _ASPECT_CONTAINERS or keeps_aspect(codec)):
             self._warn(f"sample aspect ratio {aspect} is lost: {codec} has no place for it here")
         sited = location not in (0, _LEFT) and self._info.pixel.subsampling != (0, 0)
+        if self._info.display_matrix is not None and container == "avif":
+            self._warn("rotation is lost: avif has no place for it here")
         if sited and not (container in _LOCATION_CONTAINERS or keeps_location(codec, location)):
             self._warn(f"chroma location {location} is lost: {codec} has no place for it here")
 
@@ -254,21 +260,7 @@ class MediaWriter:
 
     def _start(self, source: Source) -> None:
         """Opens the encoder and writes the file's header."""
-        encoding, context = self._encoding, self._video.codec_context
-        with listen() as lines:
-            try:
-                context.open()
-                failed = None
-            except FFmpegError as error:
-                failed = error
-        if failed is not None:
-            refused = rejections(lines) or lines or [reason(failed)]
-        else:
-            refused = rejections(lines) or [f"no option {key}" for key in context.options]
-        if refused:
-            given = " ".join(f"{key}={value}" for key, value in encoding.options.items())
-            why = "; ".join(refused)
-            raise OptionError(f"{encoding.codec} refuses {given or 'this picture'}: {why}") from failed
+        open_encoder(self._video.codec_context, self._encoding)
         metadata = source.container.metadata
         self._container.metadata.update({k: v for k, v in metadata.items() if k.lower() not in _FORMAT_KEYS})
         self._container.set_chapters(self._chapters)
@@ -280,24 +272,8 @@ class MediaWriter:
                 failed = error
         raise OutputError(f"{self._name} can't be written: {'; '.join(lines) or reason(failed)}") from failed
 
-    def _video_frame(self, picture: Picture) -> av.VideoFrame:
-        """The picture as FFmpeg's frame, with the side data of the one it was decoded from."""
-        encoding, tags = self._encoding, self._info.tags
-        video = self._repack(picture.carrier, encoding.pixel.name)
-        video.make_writable()
-        write_planes(video, picture.frame, picture.alpha)
-        video = self._repack(video, encoding.pix_fmt)
-        video.pts, video.time_base, video.duration = picture.pts, self._info.time_base, picture.duration
-        video.pict_type = 0  # the encoder decides, not the source
-        video.color_range, video.colorspace = tags.range, tags.matrix
-        video.color_primaries, video.color_trc = tags.primaries, tags.transfer
-        return video
-
     def _encode(self, video: av.VideoFrame | None) -> list[Packet]:
-        try:
-            packets = self._video.codec_context.encode(video)
-        except FFmpegError as error:
-            raise OutputError(f"{self._encoding.codec} failed ({reason(error)})") from error
+        packets = encode(self._video.codec_context, video)
         for packet in packets:
             packet.stream = self._video
             # Some encoders don't pass durations on, and the last one counts.
@@ -321,19 +297,6 @@ def _open_output(part: PartFile, name: str) -> OutputContainer:
         container.close()
         raise OptionError(f"output {name} isn't one file but many; use .mkv, .mp4 or .mov")
     return container
-
-
-def _set_tags(video: VideoStream, tags: Tags, container: str) -> None:
-    context = video.codec_context
-    context.color_range = tags.range
-    context.colorspace = tags.matrix
-    context.color_primaries = tags.primaries
-    context.color_trc = tags.transfer
-    context.chroma_sample_location = tags.chroma_location
-    if tags.sample_aspect_ratio is not None:
-        context.sample_aspect_ratio = tags.sample_aspect_ratio
-    if container in ("mp4", "mov") and context.codec.canonical_name == "hevc":
-        context.codec_tag = "hvc1"  # Apple's players want it; FFmpeg's default is hev1
 
 
 def _describe(source: Stream, target: Stream) -> None:
