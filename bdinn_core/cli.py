@@ -72,10 +72,7 @@ def _seconds(text: str) -> Fraction:
 
 
 def _rate(text: str) -> Fraction:
-    if text in _NTSC_RATES:
-        return _NTSC_RATES[text]
-    numerator, _, denominator = text.partition("/")
-    return Fraction(numerator) / Fraction(denominator or 1)
+    return _NTSC_RATES.get(text) or Fraction(text)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -125,8 +125,8 @@ _RULES = {
     "prores_ks": _Rules(even_chroma=True, keeps_aspect=False, interlaced={"flags": "+ildct"}),
     # It says the ratio in every frame, but FFmpeg's readers of Matroska don't find it there.
     "ffv1": _Rules(keeps_aspect=False, interlaced={}),
-    # It writes what each frame says of dynamic range; without prediction, gradients take thrice the space.
-    "png": _Rules(fixed={"pred": "mixed"}, keeps_aspect=False, hdr=lambda _: "", profiles=True),
+    # Without prediction, gradients take thrice the space. It mixes up the numbers of a mastering display.
+    "png": _Rules(fixed={"pred": "mixed"}, keeps_aspect=False, profiles=True),
 }
 _OTHERS = _Rules(keeps_aspect=False)
 _RATE_CONTROL = {"b", "bitrate", "crf", "lossless", "qp", "rc", "tbr"}

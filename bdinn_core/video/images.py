@@ -21,8 +21,8 @@ __all__ = ["ImageWriter", "is_image"]
 
 _TICK = Fraction(1, 25)
 """Of the encoder's clock, which counts the numbers of files."""
-_GRANTED = {"matrix": {0, 2}, "primaries": {1, 2}, "transfer": {2, 13}, "chroma_location": {0}}
-"""What needn't be said: the colours of sRGB, and what isn't known; as FFmpeg numbers them."""
+_GRANTED = {"matrix": {0, 2}, "primaries": {1, 2}, "transfer": {2, 4, 13}, "chroma_location": {0}}
+"""What needn't be said: the colours of sRGB, the gamma of grey, what isn't known; as FFmpeg numbers them."""
 _RANGES = {1: "limited", 2: "full"}
 
 

@@ -126,6 +126,7 @@ class Source:
         self.name = "standard input" if name == STDIO else name
         self._opened = open_input(name, accelerator, allow_url, rate)
         self.container = self._opened.container
+        self._of_stills = holds_stills(self.container)
         self.video = find_video(self.container, self.name, video_stream)
         self.video.codec_context.thread_count = threads
         # Not several pictures at once: after damage, what other threads hold would be lost.
@@ -262,8 +263,7 @@ class Source:
     def _demux(self) -> Iterator[Packet]:
         """Packets; after a place that can't be read, those behind it, if any can be found."""
         failures = 0
-        # FFmpeg doesn't get past a file of a sequence that is gone.
-        most = 0 if holds_stills(self.container) else MOST_FAILURES
+        most = 0 if self._of_stills else MOST_FAILURES  # FFmpeg doesn't get past a file that is gone
         while True:
             try:
                 for packet in self.container.demux():
@@ -323,7 +323,7 @@ class Source:
             # What came but couldn't be decoded is counted already.
             came = max(self._packet_times) - min(self._packet_times) + self._ticks_a_frame()
             reached = max(reached, came * self.info.time_base)
-            tolerated = 0 if holds_stills(self.container) else TOLERATED_FRAMES / self.info.rate
+            tolerated = 0 if self._of_stills else TOLERATED_FRAMES / self.info.rate
         elif self.container.duration is not None and self._telling_length and self._end is None:
             # That's how long the longest stream is: has any of them come so far?
             began = Fraction(self.container.start_time or 0, av.time_base)
@@ -390,7 +390,8 @@ class Source:
         """Goes to the first picture at or after `moment`, by index where the file has one."""
         texts = self._texts_before(moment)
         try:
-            self._seek(moment - SEEK_MARGIN_SECONDS)
+            # Of stills the very one: before the first, FFmpeg would read all and find none.
+            self._seek(moment - (0 if self._of_stills else SEEK_MARGIN_SECONDS))
         except FFmpegError:
             pass  # a pipe: read up to there
         else:

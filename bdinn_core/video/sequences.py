@@ -55,7 +55,7 @@ class Pattern:
         """The number of the first file of a sequence that is whole.
 
         Raises:
-            InputError: if there's no file, one is missing in between, or one is empty: there FFmpeg would stop.
+            InputError: if there's no file, or one is missing in between or empty, where FFmpeg would stop.
         """
         numbers = self.numbers()
         if not numbers:
