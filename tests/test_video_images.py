@@ -510,6 +510,8 @@ def test_what_avif_cannot_hold_is_told_or_refused(run, tmp_path):
         run(loud, tmp_path / "loud.avif", preset="12")
     news = run(loud, tmp_path / "loud.avif", preset="12", drop_incompatible=True)
     assert news.report == (5, False)
+    with pytest.raises(OutputError, match="avif can't hold video stream 1"):
+        run(tmp_path / "loud.avif", tmp_path / "again.avif", preset="12")  # a still, and those that move
 
 
 def test_webm_gets_vp9(run, tmp_path):

@@ -224,6 +224,9 @@ class MediaWriter:
             if "timecode" not in source.metadata and not (codec == "bin_data" and self._chapters):
                 self._warn(f"{what} is left out")
             return
+        if isinstance(source, VideoStream) and container == "avif" and source.pix_fmt != "gray":
+            self._leave_out(what)  # beside its picture it has but one of alpha
+            return
         if source.type == "video" and not source.disposition & COVER_ART:
             self._warn(f"{what} is copied as it is, not debanded")
         if source.type == "attachment" and container != "matroska":
