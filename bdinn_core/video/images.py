@@ -55,7 +55,7 @@ class ImageWriter:
         self._first = 1 if source.first_number is None else source.first_number
         self._numbered = source.first_number is not None
         self._warn = warn
-        self._written: list[int] = []
+        self._last = self._first
         self._finished = False
         if self._pattern is None and (source.estimated_frames or 1) > 1:
             self._refuse_second()
@@ -103,7 +103,7 @@ class ImageWriter:
         self._part.commit()
         self._finished = True
         if self._pattern is not None:
-            left = [number for number in self._pattern.numbers() if number > max(self._written)]
+            left = [number for number in self._pattern.numbers() if number > self._last]
             if left:
                 names = " to ".join(dict.fromkeys(str(self._pattern.path(n)) for n in (left[0], left[-1])))
                 self._warn(f"{names}: of an earlier sequence, left as it was")
@@ -123,7 +123,7 @@ class ImageWriter:
                 path.write_bytes(bytes(packet))
             except OSError as error:
                 raise OutputError(f"{self._name} can't be written on ({error.strerror})") from error
-            self._written.append(packet.pts)
+            self._last = packet.pts
 
 
 def _refuse_lost_range(info: VideoInfo, encoding: Encoding) -> None:

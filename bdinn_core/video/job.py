@@ -59,7 +59,7 @@ class VideoJob:
     """Leave out streams that OUT's container can't hold, instead of refusing the job."""
     rate: Fraction | None = None
     """Pictures a second of an image sequence or a single picture, such as 24 or 24000/1001, for which 23.976
-    stands too; `None` is 25. Other sources have times of their own."""
+    stands too. `None` is 25. Other sources have times of their own."""
     start: Fraction | None = None
     """Where to begin, in seconds or as hh:mm:ss.ms, counted from the first picture."""
     end: Fraction | None = None

@@ -140,7 +140,7 @@ def _open(name: str, accelerator: HWAccel | None, allow_url: bool, options: dict
         if not allow_url:
             raise InputError(f"{name} is an address: give --allow-url to open it")
         return Opened(av.open(name, "r", hwaccel=accelerator), b"", lambda: 0)
-    options |= {} if allow_url else _local_only()
+    options = options if allow_url else {**options, **_local_only()}
     path = Path(name)
     if not path.exists():
         pattern = Pattern.parse(name)
