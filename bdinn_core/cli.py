@@ -35,7 +35,7 @@ _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(si
 
 
 class _Parsed(click.ParamType):
-    """A parameter type from a function of the argument's text that raises `ValueError`."""
+    """A parameter type from a function of the argument's text that raises `ValueError` or divides by zero."""
 
     def __init__(self, parse: Callable[[str], object], name: str) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class _Parsed(click.ParamType):
             return value
         try:
             return self._parse(value)
-        except ValueError:
+        except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} isn't {self.name}", param, ctx)
 
 
@@ -75,6 +75,10 @@ def _stream(text: str) -> int | str:
     return text if text == "all" else int(text)
 
 
+def _rate(text: str) -> Fraction:
+    return _NTSC_RATES.get(text) or Fraction(text)
+
+
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
@@ -82,6 +86,12 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
+_NTSC_RATES = {
+    f"{rate * 1000 / 1001:.{digits}f}": Fraction(rate * 1000, 1001)
+    for rate in (24, 30, 48, 60, 120)
+    for digits in (2, 3)
+}
+"""Rates that people round when they write them."""
 _NUMBERS = _Parsed(_numbers, "a number, or three separated by commas")
 _TIME = _Parsed(_seconds, "seconds or hh:mm:ss.ms")
 _FLAGS: dict[str, dict[str, Any]] = {
@@ -108,6 +118,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "multiple": True,
     },
     "video_stream": {"type": _Parsed(_stream, "a number or all"), "metavar": "N|all"},
+    "rate": {"type": _Parsed(_rate, "a rate such as 24, 23.976 or 24000/1001"), "metavar": "RATE"},
     "start": {"type": _TIME, "metavar": "TIME"},
     "end": {"type": _TIME, "metavar": "TIME"},
     "overwrite": {"names": ["-y", "--overwrite"]},
@@ -152,7 +163,7 @@ def _command() -> click.Command:
         parameters += [_flag(field, docs[field.name]) for field in _flag_fields(options)]
     about = """Removes banding from the video IN and writes OUT, with its sound, subtitles and all else.
 
-    IN and OUT may be -, for y4m on standard input and output.
+    IN and OUT may be -, for y4m on standard input and output, or image sequences such as frames/%05d.png.
     """
     return click.Command("bdinn-video", params=parameters, callback=_run, help=about)
 

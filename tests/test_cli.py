@@ -46,7 +46,7 @@ def test_every_option_is_a_flag_with_its_own_words(capsys):
                 name = {"encoder_options": "encoder-option"}.get(field.name, field.name.replace("_", "-"))
                 assert f"--{name}" in text
     assert "what protects detail from a wrong guess" in text
-    assert "[default: libx265]" in text
+    assert "[default: auto]" in text
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_times(text, expected):
 
 
 def test_public_names():
-    assert cli.__all__ == ["main"]
+    assert cli.__all__ == ["Terminated", "main"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -2,7 +2,8 @@ import pytest
 from jobs import info
 
 from bdinn_core.errors import OptionError, OutputError
-from bdinn_core.video.codecs import plan_encoding
+from bdinn_core.video.codecs import choose_pixel, plan_encoding
+from bdinn_core.video.formats import PixelFormat
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,23 @@ from bdinn_core.video.codecs import plan_encoding
 def test_default_format_keeps_planes_and_takes_ten_bits_or_more(codec, source, expected):
     plan = plan_encoding(codec, info(source))
     assert (plan.pix_fmt, plan.pixel.name) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "depths", "expected"),
+    [
+        (8, (8, 16), 16),
+        (8, (8, 10, 16), 10),
+        (12, (8, 10, 16), 16),
+        (8, (8, 9), 9),
+        (8, (8,), 8),
+        (10, (8,), None),
+    ],
+)
+def test_default_depth_is_the_smallest_that_is_enough_or_else_the_largest(source, depths, expected):
+    formats = [PixelFormat(family="gray", bit_depth=depth) for depth in depths]
+    chosen = choose_pixel("auto", -1, PixelFormat(family="gray", bit_depth=source), formats)
+    assert (chosen and chosen.bit_depth) == expected
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,10 @@ def test_a_video_stream_that_begins_late_is_done_by_itself(run, tmp_path):
     assert run(source, tmp_path / "out.mkv", **LOSSLESS, video_stream=1).frames == 90
 
 
-def test_y4m_has_one_video_stream(run, tmp_path):
-    with pytest.raises(OptionError, match="y4m has one video stream, not video_stream all"):
-        run(two_videos(tmp_path), tmp_path / "out.y4m", video_stream="all")
+@pytest.mark.parametrize("name", ["out.y4m", "%d.tiff"])
+def test_pictures_alone_are_of_one_video_stream(run, tmp_path, name):
+    with pytest.raises(OptionError, match=f"{name} holds one video stream, not all: name one"):
+        run(two_videos(tmp_path), tmp_path / name, video_stream="all")
 
 
 def test_a_video_stream_that_isnt_there(run, tmp_path):

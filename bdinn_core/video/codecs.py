@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 from av.codec import Codec, CodecContext
 from av.codec.codec import UnknownCodecError
@@ -22,10 +23,14 @@ from .hdr import HDR, svtav1_params, x264_params, x265_params
 from .probe import VideoInfo
 
 __all__ = [
-    "Encoding", "choose_pixel", "keeps_aspect", "keeps_captions", "keeps_location", "order_few",
-    "plan_encoding",
+    "IMAGE_CODECS", "Encoding", "choose_codec", "choose_pixel", "keeps_aspect", "keeps_captions",
+    "keeps_location", "keeps_profile", "order_few", "plan_encoding",
 ]  # fmt: skip
 
+IMAGE_CODECS = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
+"""Encoders of pictures in files of their own, by the files' extensions."""
+_DEFAULT_CODECS = {**IMAGE_CODECS, ".avif": "libsvtav1", ".webm": "libvpx-vp9"}
+"""Where libx265 won't do."""
 DEFAULT_CRF = 16
 DEFAULT_DEPTH = 10
 """Bits a result gets at least, where the encoder has them: room for what debanding restores."""
@@ -62,6 +67,8 @@ class _Rules:
     """What says there how high the dynamic range is; `None`: nothing does."""
     interlaced: Mapping[str, str] | None = None
     """Options by which it encodes interlaced pictures, and says so; `None`: it can't."""
+    profiles: bool = False
+    """Whether the stream holds ICC profiles."""
     captions: bool = False
     """Whether the stream holds closed captions (A53)."""
     locations: range | tuple[int, ...] = ()
@@ -118,6 +125,8 @@ _RULES = {
     "prores_ks": _Rules(even_chroma=True, keeps_aspect=False, interlaced={"flags": "+ildct"}),
     # It says the ratio in every frame, but FFmpeg's readers of Matroska don't find it there.
     "ffv1": _Rules(keeps_aspect=False, interlaced={}),
+    # Without prediction, gradients take thrice the space. It mixes up the numbers of a mastering display.
+    "png": _Rules(fixed={"pred": "mixed"}, keeps_aspect=False, profiles=True),
 }
 _OTHERS = _Rules(keeps_aspect=False)
 _RATE_CONTROL = {"b", "bitrate", "crf", "lossless", "qp", "rc", "tbr"}
@@ -138,6 +147,21 @@ class Encoding:
     """FFmpeg options of the encoder."""
     drops_hdr: bool = False
     """Whether nothing is said of high dynamic range but the colour tags."""
+
+
+def choose_codec(codec: str, output: str) -> str:
+    """The encoder asked for, or for `auto` the one that suits the output's extension.
+
+    Raises:
+        OptionError: if it's asked to make something else of a picture.
+    """
+    extension = Path(output).suffix.lower()
+    image = IMAGE_CODECS.get(extension)
+    if codec == "auto":
+        return _DEFAULT_CODECS.get(extension, "libx265")
+    if image not in (None, codec):
+        raise OptionError(f"codec {codec} contradicts {output}, which is {image}; leave codec out")
+    return codec
 
 
 def _find_encoder(name: str) -> str:
@@ -172,6 +196,11 @@ def keeps_aspect(codec: str) -> bool:
 def keeps_captions(codec: str) -> bool:
     """Whether the stream that `codec` makes holds the closed captions of its pictures."""
     return _rules(codec).captions
+
+
+def keeps_profile(codec: str) -> bool:
+    """Whether the stream that `codec` makes holds the ICC profiles of its pictures."""
+    return _rules(codec).profiles
 
 
 def keeps_location(codec: str, location: int) -> bool:
@@ -220,10 +249,8 @@ def _default_pixel(formats: Iterable[PixelFormat], source: PixelFormat) -> Pixel
     if source.is_float:
         return source if source in formats else None
     depths = [d for d in _depths(formats, source) if source.bit_depth <= d <= 16]
-    wanted = max(DEFAULT_DEPTH, source.bit_depth)
-    if wanted in depths:
-        return source.with_depth(wanted)
-    return source.with_depth(depths[0]) if depths else None
+    enough = [d for d in depths if d >= DEFAULT_DEPTH]
+    return source.with_depth((enough or depths[::-1])[0]) if depths else None
 
 
 def _obstacle(codec: str, pixel: PixelFormat, width: int, height: int) -> str | None:

@@ -4,16 +4,14 @@ from collections.abc import Callable
 
 import av
 from av.container import OutputContainer
-from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from ..errors import OptionError, OutputError
+from ..errors import OutputError
 from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_location, order_few
-from .ffmpeg_log import listen, rejections
-from .formats import Repacker, Tags, write_planes
-from .opening import reason
+from .frames import FrameMaker, encode, open_encoder, set_tags
 from .probe import VideoInfo
+from .side_data import read_side_data
 from .track import Picture
 
 __all__ = ["Encoder"]
@@ -50,7 +48,7 @@ class Encoder:
         self._info = info
         self._encoding = encoding
         self._warn = warn
-        self._repack = Repacker()
+        self._make_frame = FrameMaker(info, encoding, warn)
         self._durations: dict[int, int] = {}
         self._encoded = 0
         self._interlaced = info.interlaced
@@ -66,7 +64,10 @@ class Encoder:
         )
         assert isinstance(stream, VideoStream)
         self.stream = stream
-        _set_tags(stream, info.tags, container.format.name)
+        context = stream.codec_context
+        set_tags(context, info.tags)
+        if container.format.name in ("mp4", "mov") and context.codec.canonical_name == "hevc":
+            context.codec_tag = "hvc1"  # Apple's players want it; FFmpeg's default is hev1
         if info.display_matrix is not None:
             stream.set_display_matrix(memoryview(info.display_matrix).cast("i").tolist())
         self._refuse_lost_range(container.format.name)
@@ -78,21 +79,7 @@ class Encoder:
         Raises:
             OptionError: if it rejects its options.
         """
-        encoding, context = self._encoding, self.stream.codec_context
-        with listen() as lines:
-            try:
-                context.open()
-                failed = None
-            except FFmpegError as error:
-                failed = error
-        if failed is not None:
-            refused = rejections(lines) or lines or [reason(failed)]
-        else:
-            refused = rejections(lines) or [f"no option {key}" for key in context.options]
-        if refused:
-            given = " ".join(f"{key}={value}" for key, value in encoding.options.items())
-            why = "; ".join(refused)
-            raise OptionError(f"{encoding.codec} refuses {given or 'this picture'}: {why}") from failed
+        open_encoder(self.stream.codec_context, self._encoding)
 
     def encode(self, picture: Picture) -> list[Packet]:
         """Encodes a picture; the packets that are ready by then.
@@ -111,10 +98,10 @@ class Encoder:
         if picture.carrier.interlaced_frame and not self._interlaced:
             self._interlaced = True
             self._warn(f"at {time:.3f} s the picture becomes interlaced, which the result doesn't say")
-        if not self._keeps_captions and picture.carrier.side_data.get("A53_CC") is not None:
+        if not self._keeps_captions and read_side_data(picture.carrier).get("A53_CC") is not None:
             self._keeps_captions = True  # or as good as: it's said once
             self._warn(f"closed captions are lost: {self._encoding.codec} doesn't hold them; libx264 does")
-        return self._encode(self._video_frame(picture))
+        return self._encode(self._make_frame(picture))
 
     def finish(self) -> list[Packet]:
         """The packets that the encoder still holds.
@@ -143,43 +130,16 @@ class Encoder:
         if aspect not in (None, 1) and not (container in _ASPECT_CONTAINERS or keeps_aspect(codec)):
             self._warn(f"sample aspect ratio {aspect} is lost: {codec} has no place for it here")
         sited = location not in (0, _LEFT) and self._info.pixel.subsampling != (0, 0)
+        if self._info.display_matrix is not None and container == "avif":
+            self._warn("rotation is lost: avif has no place for it here")
         if sited and not (container in _LOCATION_CONTAINERS or keeps_location(codec, location)):
             self._warn(f"chroma location {location} is lost: {codec} has no place for it here")
 
-    def _video_frame(self, picture: Picture) -> av.VideoFrame:
-        """The picture as FFmpeg's frame, with the side data of the one it was decoded from."""
-        encoding, tags = self._encoding, self._info.tags
-        video = self._repack(picture.carrier, encoding.pixel.name)
-        video.make_writable()
-        write_planes(video, picture.frame, picture.alpha)
-        video = self._repack(video, encoding.pix_fmt)
-        video.pts, video.time_base, video.duration = picture.pts, self._info.time_base, picture.duration
-        video.pict_type = 0  # the encoder decides, not the source
-        video.color_range, video.colorspace = tags.range, tags.matrix
-        video.color_primaries, video.color_trc = tags.primaries, tags.transfer
-        return video
-
     def _encode(self, video: av.VideoFrame | None) -> list[Packet]:
-        try:
-            packets = self.stream.codec_context.encode(video)
-        except FFmpegError as error:
-            raise OutputError(f"{self._encoding.codec} failed ({reason(error)})") from error
+        packets = encode(self.stream.codec_context, video)
         for packet in packets:
             packet.stream = self.stream
             # Some encoders don't pass durations on, and the last one counts.
             if packet.pts in self._durations:
                 packet.duration = self._durations.pop(packet.pts)
         return packets
-
-
-def _set_tags(video: VideoStream, tags: Tags, container: str) -> None:
-    context = video.codec_context
-    context.color_range = tags.range
-    context.colorspace = tags.matrix
-    context.color_primaries = tags.primaries
-    context.color_trc = tags.transfer
-    context.chroma_sample_location = tags.chroma_location
-    if tags.sample_aspect_ratio is not None:
-        context.sample_aspect_ratio = tags.sample_aspect_ratio
-    if container in ("mp4", "mov") and context.codec.canonical_name == "hevc":
-        context.codec_tag = "hvc1"  # Apple's players want it; FFmpeg's default is hev1

@@ -11,6 +11,8 @@ from fractions import Fraction
 
 import av
 
+from .side_data import read_side_data
+
 __all__ = ["HDR", "MasteringDisplay", "read_hdr", "svtav1_params", "x264_params", "x265_params"]
 
 _DYNAMIC = {
@@ -64,10 +66,9 @@ class HDR:
 
 def read_hdr(frame: av.VideoFrame) -> HDR:
     """What a decoded frame says."""
-    display, light = (
-        frame.side_data.get(kind) for kind in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
-    )
-    dynamic = [what for kind, what in _DYNAMIC.items() if frame.side_data.get(kind) is not None]
+    found = read_side_data(frame)
+    display, light = (found.get(kind) for kind in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"))
+    dynamic = [what for kind, what in _DYNAMIC.items() if found.get(kind) is not None]
     return HDR(
         mastering=None if display is None else _mastering(bytes(display)),
         light=None if light is None else _LIGHT.unpack_from(bytes(light)),

@@ -11,6 +11,7 @@ from ..planes import FrameFormat
 from .formats import Repacker
 from .opening import reason
 from .probe import stored_format
+from .side_data import read_side_data
 
 if TYPE_CHECKING:  # importing torch takes seconds
     from ..transfer import DeviceFrame
@@ -90,7 +91,7 @@ def without_pixels(video: av.VideoFrame, name: str) -> av.VideoFrame:
         video: A frame on a GPU.
         name: The format that it's to have.
     """
-    if video.interlaced_frame or video.side_data.get("A53_CC") is not None:
+    if video.interlaced_frame or read_side_data(video).get("A53_CC") is not None:
         return Repacker()(video, name)
     carrier = av.VideoFrame(video.width, video.height, name)
     carrier.pts, carrier.duration, carrier.time_base = video.pts, video.duration, video.time_base

@@ -12,6 +12,9 @@ from ..options import check_integer
 
 __all__ = ["VideoJob"]
 
+MOST_RATE = 1000
+"""Of pictures a second; more is some container's clock."""
+
 
 def _check_seconds(name: str, value: object) -> None:
     if value is not None and (not isinstance(value, Fraction) or value < 0):
@@ -27,14 +30,17 @@ class VideoJob:
     """
 
     source: str
-    """Path of the source, or `-` for y4m on standard input."""
+    """Path of the source, or of an image sequence such as frames/%05d.png, or `-` for y4m on standard
+    input."""
     output: str
-    """Path of the result, whose extension chooses the container, or `-` for y4m on standard output."""
+    """Path of the result, whose extension chooses the container, or of an image sequence in PNG or TIFF,
+    or `-` for y4m on standard output."""
     mask: str | None = None
     """Grey picture, or clip of the source's size and length, that scales the strength per pixel:
     white works at full strength, black keeps the source."""
-    codec: str = "libx265"
-    """FFmpeg's name of the video encoder: libx265, libx264, libsvtav1, libvpx-vp9, ffv1, ..."""
+    codec: str = "auto"
+    """FFmpeg's name of the video encoder: libx265, libx264, libsvtav1, libvpx-vp9, ffv1, ... `auto` goes by
+    OUT: png or tiff for pictures, libsvtav1 for .avif, libvpx-vp9 for .webm, else libx265."""
     crf: float | None = None
     """Constant quality of the encoder, lower is better; 16 if it has one and none is given."""
     preset: str | None = None
@@ -52,6 +58,9 @@ class VideoJob:
     """Which video stream is debanded, counted from 0 without cover art, or all; others are copied."""
     drop_incompatible: bool = False
     """Leave out streams that OUT's container can't hold, instead of refusing the job."""
+    rate: Fraction | None = None
+    """Pictures a second of an image sequence or a single picture, such as 24 or 24000/1001, for which 23.976
+    stands too. `None` is 25. Other sources have times of their own."""
     start: Fraction | None = None
     """Where to begin, in seconds or as hh:mm:ss.ms, counted from the first picture."""
     end: Fraction | None = None
@@ -92,6 +101,8 @@ class VideoJob:
         check_integer("threads", self.threads, 0, 1024, "a whole number 0..1024")
         if not isinstance(self.hwaccel, str) or not re.fullmatch(r"none|cuda(:[0-9]+)?", self.hwaccel):
             raise OptionError(f"hwaccel must be none, cuda or cuda:N, not {self.hwaccel!r}")
+        if self.rate is not None and (not isinstance(self.rate, Fraction) or not 0 < self.rate <= MOST_RATE):
+            raise OptionError(f"rate must be a fraction of at most {MOST_RATE} a second, not {self.rate!r}")
         _check_seconds("start", self.start)
         _check_seconds("end", self.end)
         if self.end is not None and self.end <= (self.start or 0):

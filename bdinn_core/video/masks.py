@@ -87,5 +87,6 @@ def open_mask(name: str, info: VideoInfo, start: Fraction | None, end: Fraction 
                 return _share(first.frame)
     finally:
         still.close()
+    rate = None if still.first_number is None else info.rate
     with _named_mask():
-        return MaskClip(Source(name, start, end, threads))
+        return MaskClip(Source(name, start, end, threads, rate=rate))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from io import FileIO
 from pathlib import Path
@@ -13,10 +14,11 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.format import formats_available
 
-from ..errors import InputError
+from ..errors import InputError, OptionError
 from .ffmpeg_log import listen
+from .sequences import Pattern
 
-__all__ = ["STDIO", "Y4M_FRAME", "Y4M_MAGIC", "Opened", "open_input", "reason"]
+__all__ = ["STDIO", "Y4M_FRAME", "Y4M_MAGIC", "Opened", "holds_stills", "open_input", "reason"]
 
 STDIO = "-"
 """As a file name: y4m on standard input or output."""
@@ -28,6 +30,8 @@ REFERRING = {
 }  # fmt: skip
 """FFmpeg's formats that open what their content, or a file's name, tells them to."""
 _Y4M_HEADER_MAX = 256
+_STILL_RATE = 25
+"""Pictures a second of a sequence, where nobody says."""
 
 
 class Opened(NamedTuple):
@@ -38,6 +42,8 @@ class Opened(NamedTuple):
     """Its first bytes: the whole header where it's y4m."""
     size: Callable[[], int]
     """Bytes it has; of a pipe, those read so far."""
+    first: int | None = None
+    """The number of the first file, if it's a sequence of them."""
 
 
 class _PipeInput:
@@ -81,52 +87,85 @@ def _local_only() -> dict[str, str]:
     return {"protocol_whitelist": "file", "format_whitelist": allowed, "pattern_type": "none"}
 
 
-def open_input(name: str, accelerator: HWAccel | None = None, allow_url: bool = False) -> Opened:
-    """Opens a media file, or y4m on standard input for `-`.
+def holds_stills(container: InputContainer) -> bool:
+    """Whether it's a picture or a sequence of them, which tell no times."""
+    name = container.format.name
+    return name == "image2" or name.endswith("_pipe")
+
+
+def open_input(
+    name: str,
+    accelerator: HWAccel | None = None,
+    allow_url: bool = False,
+    rate: Fraction | None = None,
+) -> Opened:
+    """Opens a media file, an image sequence, or y4m on standard input for `-`.
 
     Args:
-        name: A file's path; with `allow_url` also an address.
+        name: A file's path, or where there's none of that name, a sequence's such as frames/%05d.png; with
+            `allow_url` also an address.
         accelerator: What decodes its video if it can.
         allow_url: Whether files that name others, or addresses, may have them opened.
+        rate: Pictures a second of what doesn't say.
 
     Raises:
         InputError: if it's missing, empty, a directory or not media; the message names it.
+        OptionError: if it has times of its own beside a `rate`.
     """
     shown = "standard input" if name == STDIO else name
     try:
-        if name == STDIO:
-            if os.isatty(0):
-                raise InputError("standard input is a terminal; pipe y4m into it")
-            pipe = _PipeInput(0)
-            if not pipe.start.startswith(Y4M_MAGIC):
-                raise InputError(
-                    "standard input isn't y4m; `vspipe -c y4m` and `ffmpeg -f yuv4mpegpipe` write it"
-                )
-            container = av.open(pipe, "r", format="yuv4mpegpipe", buffer_size=1 << 20)
-            return Opened(container, pipe.start, lambda: pipe.size)
-        if "://" in name and not Path(name).exists():
-            if not allow_url:
-                raise InputError(f"{name} is an address: give --allow-url to open it")
-            return Opened(av.open(name, "r", hwaccel=accelerator), b"", lambda: 0)
-        options = {} if allow_url else _local_only()
-        path = Path(name)
-        if not path.exists():
-            raise InputError(f"{name}: no such file")
-        if path.is_dir():
-            raise InputError(f"{name} is a directory, not a file")
-        if path.is_fifo():
-            pipe = _PipeInput(name)
-            container = av.open(pipe, "r", options=options, buffer_size=1 << 20, hwaccel=accelerator)
-            return Opened(container, pipe.start, lambda: pipe.size)
-        if path.is_file() and path.stat().st_size == 0:
-            raise InputError(f"{name} is empty")
-        with open(name, "rb", buffering=0) as file:
-            start = _first_line(file)
-        return Opened(_open_file(name, options, accelerator), start, lambda: path.stat().st_size)
+        opened = _open(name, accelerator, allow_url, {} if rate is None else {"framerate": f"{rate}"})
     except FFmpegError as error:
         raise InputError(f"{shown} isn't media FFmpeg can read ({reason(error)})") from error
     except OSError as error:
         raise InputError(f"{shown} can't be read ({error.strerror})") from error
+    if rate is not None and not holds_stills(opened.container):
+        opened.container.close()
+        raise OptionError(f"rate is for image sequences and single pictures; {shown} has times of its own")
+    return opened
+
+
+def _open(name: str, accelerator: HWAccel | None, allow_url: bool, options: dict[str, str]) -> Opened:
+    if name == STDIO:
+        if os.isatty(0):
+            raise InputError("standard input is a terminal; pipe y4m into it")
+        pipe = _PipeInput(0)
+        if not pipe.start.startswith(Y4M_MAGIC):
+            raise InputError(
+                "standard input isn't y4m; `vspipe -c y4m` and `ffmpeg -f yuv4mpegpipe` write it"
+            )
+        container = av.open(pipe, "r", format="yuv4mpegpipe", buffer_size=1 << 20)
+        return Opened(container, pipe.start, lambda: pipe.size)
+    if "://" in name and not Path(name).exists():
+        if not allow_url:
+            raise InputError(f"{name} is an address: give --allow-url to open it")
+        return Opened(av.open(name, "r", hwaccel=accelerator), b"", lambda: 0)
+    options = options if allow_url else {**options, **_local_only()}
+    path = Path(name)
+    if not path.exists():
+        pattern = Pattern.parse(name)
+        if pattern is None:
+            raise InputError(f"{name}: no such file")
+        return _open_sequence(pattern, options, accelerator)
+    if path.is_dir():
+        raise InputError(f"{name} is a directory, not a file")
+    if path.is_fifo():
+        pipe = _PipeInput(name)
+        container = av.open(pipe, "r", options=options, buffer_size=1 << 20, hwaccel=accelerator)
+        return Opened(container, pipe.start, lambda: pipe.size)
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"{name} is empty")
+    with open(name, "rb", buffering=0) as file:
+        start = _first_line(file)
+    return Opened(_open_file(name, options, accelerator), start, lambda: path.stat().st_size)
+
+
+def _open_sequence(pattern: Pattern, options: dict[str, str], accelerator: HWAccel | None) -> Opened:
+    first = pattern.first_of_all()
+    numbered = {"pattern_type": "sequence", "start_number": f"{first}"}
+    options = {"framerate": f"{_STILL_RATE}", **options, **numbered}
+    container = av.open(f"file:{pattern.for_ffmpeg}", "r", "image2", options=options, hwaccel=accelerator)
+    return Opened(container, b"", lambda: 0, first)
 
 
 def _open_file(name: str, options: dict[str, str], accelerator: HWAccel | None) -> InputContainer:

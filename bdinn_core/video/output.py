@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import stat
 from pathlib import Path
 from typing import Protocol
@@ -9,11 +10,13 @@ from typing import Protocol
 from av.packet import Packet
 
 from ..errors import OptionError, OutputError
+from .codecs import IMAGE_CODECS
 from .job import VideoJob
 from .opening import STDIO
+from .sequences import Pattern
 from .track import Picture
 
-__all__ = ["PartFile", "Writer", "check_output"]
+__all__ = ["PartFile", "PartFolder", "Writer", "check_output", "output_pattern"]
 
 
 def check_output(job: VideoJob) -> None:
@@ -21,7 +24,7 @@ def check_output(job: VideoJob) -> None:
 
     Raises:
         OptionError: if its directory is missing, it is the source, no plain file, or exists without
-            `overwrite`.
+            `overwrite`; of an image sequence, if that holds for any file of its pattern.
         OutputError: if the system won't have its name.
     """
     if job.output == STDIO:
@@ -29,22 +32,37 @@ def check_output(job: VideoJob) -> None:
             raise OptionError("standard output is a terminal; pipe it, or name a file")
         return
     output = Path(job.output)
+    pattern = output_pattern(job.output)
     try:
         if not output.parent.is_dir():
             raise OptionError(f"output directory {output.parent} doesn't exist")
-        found = output.stat()
+        there = [output] if pattern is None else [pattern.path(number) for number in pattern.numbers()]
+        found = {path: path.stat() for path in there}
     except FileNotFoundError:
         return
     except OSError as error:
         raise OutputError(f"output {output} can't be written ({error.strerror})") from error
-    if not stat.S_ISREG(found.st_mode):
-        what = "a directory" if output.is_dir() else "no plain file"
-        raise OptionError(f"output {output} is {what}; name a file")
-    for name in (job.source, job.mask):
-        if name and os.path.exists(name) and output.samefile(name):
-            raise OptionError(f"output {output} is the same file as the input; choose another name")
-    if not job.overwrite:
-        raise OptionError(f"output {output} exists; add -y to replace it")
+    read = {file for name in (job.source, job.mask) if name for file in _files(name)}
+    for path, status in found.items():
+        if not stat.S_ISREG(status.st_mode):
+            what = "a directory" if path.is_dir() else "no plain file"
+            raise OptionError(f"output {path} is {what}; name a file")
+        if (status.st_dev, status.st_ino) in read:
+            raise OptionError(f"output {path} is the same file as the input; choose another name")
+        if not job.overwrite:
+            raise OptionError(f"output {path} exists; add -y to replace it")
+
+
+def output_pattern(output: str) -> Pattern | None:
+    """The pattern that `output` is, if it names pictures in files of their own; of videos a % is itself."""
+    return Pattern.parse(output) if Path(output).suffix.lower() in IMAGE_CODECS else None
+
+
+def _files(source: str) -> list[tuple[int, int]]:
+    """What the system knows the files of a source by."""
+    pattern = None if os.path.exists(source) else Pattern.parse(source)
+    paths = [Path(source)] if pattern is None else [pattern.path(number) for number in pattern.numbers()]
+    return [(status.st_dev, status.st_ino) for status in (p.stat() for p in paths if p.exists())]
 
 
 class Writer(Protocol):
@@ -86,19 +104,59 @@ class PartFile:
         Raises:
             OutputError: if the system won't have it, or somebody took the name meanwhile.
         """
-        try:
-            if self._overwrite or not _link(self.path, self._output):
-                os.replace(self.path, self._output)
-            else:
-                self.discard()
-        except FileExistsError as error:
-            raise OutputError(f"{self._output} has come to exist meanwhile; add -y to replace it") from error
-        except OSError as error:
-            raise OutputError(f"{self._output} can't be put in place ({error.strerror})") from error
+        _put(self.path, self._output, self._overwrite)
 
     def discard(self) -> None:
         """Removes what was written, if anything."""
         self.path.unlink(missing_ok=True)
+
+
+class PartFolder:
+    """A folder beside an image sequence to be, in which its files are written under their names."""
+
+    def __init__(self, pattern: Pattern, overwrite: bool) -> None:
+        self._pattern = pattern
+        self._overwrite = overwrite
+        self.path = pattern.folder / f".{secrets.token_hex(4)}.part"
+        try:
+            self.path.mkdir()
+        except OSError as error:
+            raise OutputError(f"{pattern} can't be written ({error.strerror})") from error
+
+    def commit(self) -> None:
+        """Puts the complete files in place, one by one, or none of them where none are to be replaced.
+
+        Raises:
+            OutputError: if the system won't have one, or somebody took its name meanwhile.
+        """
+        placed: list[Path] = []
+        try:
+            for path in sorted(self.path.iterdir()):
+                output = self._pattern.folder / path.name
+                _put(path, output, self._overwrite)
+                placed.append(output)
+        except BaseException:
+            for path in [] if self._overwrite else placed:
+                path.unlink(missing_ok=True)
+            raise
+        self.discard()
+
+    def discard(self) -> None:
+        """Removes what was written, if anything."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _put(part: Path, output: Path, overwrite: bool) -> None:
+    """Gives a complete file its name, in one step."""
+    try:
+        if overwrite or not _link(part, output):
+            os.replace(part, output)
+        else:
+            part.unlink()
+    except FileExistsError as error:
+        raise OutputError(f"{output} has come to exist meanwhile; add -y to replace it") from error
+    except OSError as error:
+        raise OutputError(f"{output} can't be put in place ({error.strerror})") from error
 
 
 def _link(path: Path, name: Path) -> bool:

@@ -13,9 +13,10 @@ from av.packet import Packet
 from ..errors import InputError, OptionError
 from ..options import DebandOptions
 from ..planes import Frame
-from .codecs import Encoding, plan_encoding
+from .codecs import Encoding, choose_codec, plan_encoding
 from .formats import alpha_to_depth
 from .hwaccel import find_accelerator
+from .images import ImageWriter, is_image
 from .job import VideoJob
 from .masks import Mask, MaskClip, open_mask
 from .output import Writer, check_output
@@ -95,6 +96,7 @@ def _open_source(job: VideoJob, device: str, progress: Progress) -> Source:
         allow_url=job.allow_url,
         strict=job.strict,
         video_stream=job.video_stream,
+        rate=job.rate,
     )
     for track in source.tracks:
         if accelerator is not None and not track.accelerated:
@@ -107,7 +109,7 @@ def _plan(job: VideoJob, track: Track, options: DebandOptions) -> Encoding:
     if is_y4m(job.output):
         return plan_y4m(job, track.info, options.output_depth)
     return plan_encoding(
-        job.codec,
+        choose_codec(job.codec, job.output),
         track.info,
         pix_fmt=job.pix_fmt,
         output_depth=options.output_depth,
@@ -122,16 +124,18 @@ def _plan(job: VideoJob, track: Track, options: DebandOptions) -> Encoding:
 def _open_writer(
     job: VideoJob, source: Source, encodings: Mapping[int, Encoding], progress: Progress
 ) -> Writer:
+    first = source.tracks[0]
+    if len(source.tracks) > 1 and (is_y4m(job.output) or is_image(job.output)):
+        raise OptionError(f"{job.output} holds one video stream, not all: name one, as --video-stream 0")
     hdr = next((track.info.hdr for track in source.tracks if track.info.hdr), None)
     if is_y4m(job.output):
-        if len(source.tracks) > 1:
-            raise OptionError("y4m has one video stream, not video_stream all; name it by its number")
         if hdr is not None:
             progress.warn(f"y4m can't say the source's {hdr}, nor its colours: tell the encoder")
-        track = source.tracks[0]
-        return Y4MWriter(job, track.info, encodings[track.index], progress.warn)
+        return Y4MWriter(job, first.info, encodings[first.index], progress.warn)
     if hdr is not None and job.hdr == "drop":
         progress.warn(f"left out: {hdr}; the colour tags are kept")
+    if is_image(job.output):
+        return ImageWriter(job, source, encodings[first.index], progress.warn)
     return MediaWriter(job, source, encodings, progress.warn)
 
 

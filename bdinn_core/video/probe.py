@@ -16,7 +16,8 @@ from ..errors import FormatError, InputError, OptionError
 from ..planes import FrameFormat
 from .formats import PixelFormat, Tags
 from .hdr import HDR, read_hdr
-from .opening import Y4M_MAGIC
+from .opening import Y4M_MAGIC, holds_stills
+from .side_data import read_side_data
 
 __all__ = ["COVER_ART", "VideoInfo", "describe", "find_videos", "fraction", "stated_tags", "stored_format"]
 
@@ -121,6 +122,13 @@ def stated_tags(item: av.VideoFrame | VideoCodecContext) -> dict[str, int]:
     return {name: value for name, value in found.items() if value != getattr(Tags, name)}
 
 
+def _still_range(stream: VideoStream, frame: av.VideoFrame) -> int:
+    # Formats of grey pictures know no limited range, so that some decoders don't say it's full.
+    assert isinstance(stream.container, InputContainer)
+    grey = len([c for c in frame.format.components if not c.is_alpha]) == 1
+    return 2 if grey and holds_stills(stream.container) else 0
+
+
 def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes = b"") -> VideoInfo:
     """What the pictures of `stream` are, given its first frame and the first bytes of its file.
 
@@ -132,7 +140,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
     context = stream.codec_context
     pix_fmt = stored_format(frame)
     tags = Tags(
-        **{**stated_tags(context), **stated_tags(frame)},
+        **{"range": _still_range(stream, frame), **stated_tags(context), **stated_tags(frame)},
         chroma_location=_chroma_location(stream, frame, start),
         sample_aspect_ratio=_known(stream.sample_aspect_ratio),
     )
@@ -141,7 +149,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
         frame_format = pixel.frame_format(tags.range)
     except FormatError as error:
         raise InputError(f"{name}: {error}") from error
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix = read_side_data(frame).get("DISPLAYMATRIX")
     return VideoInfo(
         width=frame.width,
         height=frame.height,

@@ -61,6 +61,7 @@ class Source:
         allow_url: whether other files and addresses that this one names may be opened.
         strict: whether the first damage is an error; else what can be decoded is.
         video_stream: which video stream is decoded, counted from 0 without cover art, or all of them.
+        rate: pictures a second of an image sequence or a single picture.
 
     Where either is given the file is cut: times are counted from the first picture kept. Where
     neither is, times stay as they are, even if the first isn't 0.
@@ -80,9 +81,10 @@ class Source:
         allow_url: bool = False,
         strict: bool = False,
         video_stream: int | Literal["all"] = 0,
+        rate: Fraction | None = None,
     ) -> None:
         self.name = "standard input" if name == STDIO else name
-        self._opened = open_input(name, accelerator, allow_url)
+        self._opened = open_input(name, accelerator, allow_url, rate)
         self.container = self._opened.container
         self.damage = Damage(self.name)
         """What was found wrong so far, in what was wanted."""
@@ -117,6 +119,9 @@ class Source:
         begin = min(time_of(first.frame) for first in firsts)
         self.timeline = Timeline(begin, self._end, self.cut, self.damage)
         """When everything happens in the result."""
+        opened, ticks = self._opened, int(self.timeline.offset / self.tracks[0].tick)
+        self.first_number = None if opened.first is None else opened.first + ticks
+        """Of an image sequence, the number of the file shown at 0; each tick is one more."""
         self.estimated_frames = self._estimate_frames(start or Fraction(0), end)
         """How many pictures there will be, going by the file's own data; `None` if it has none."""
 
@@ -176,6 +181,7 @@ class Source:
     def _demux(self) -> Iterator[Packet]:
         """Packets; after a place that can't be read, those behind it, if any can be found."""
         failures = 0
+        most = 0 if self.tracks[0].of_stills else MOST_FAILURES  # FFmpeg doesn't get past a file that is gone
         while True:
             try:
                 for packet in self.container.demux():
@@ -188,7 +194,7 @@ class Source:
             except FFmpegError as error:
                 failures += 1
                 self.damage.add("unreadable", reason(error), time=self.tracks[0].last_time)
-                if failures > MOST_FAILURES:
+                if failures > most:
                     return
             except OSError as error:
                 raise InputError(f"{self.name} can't be read on ({error.strerror})") from error
@@ -262,7 +268,8 @@ class Source:
             return self._hold_firsts(moment)
         texts = self._texts_before(moment)
         try:
-            self._seek(moment - SEEK_MARGIN_SECONDS)
+            # Of stills the very one: before the first, FFmpeg would read all and find none.
+            self._seek(moment - (0 if self.tracks[0].of_stills else SEEK_MARGIN_SECONDS))
         except FFmpegError:
             pass  # a pipe: read up to there
         else:

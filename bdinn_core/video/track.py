@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -21,7 +22,7 @@ from .ffmpeg_log import overhear
 from .formats import Repacker, read_planes
 from .hdr import HDR, read_hdr
 from .hwaccel import without_pixels, wrap_planes
-from .opening import reason
+from .opening import holds_stills, reason
 from .probe import VideoInfo, describe, fraction, stated_tags, stored_format
 
 if TYPE_CHECKING:  # importing torch takes seconds
@@ -94,6 +95,9 @@ class Track:
         self.stream = stream
         self._name = name
         self._damage = damage
+        assert isinstance(stream.container, InputContainer)
+        self.of_stills = holds_stills(stream.container)
+        """Whether its pictures are files of their own, which tell no times."""
         context = stream.codec_context
         context.thread_count = threads
         # Not several pictures at once: after damage, what other threads hold would be lost.
@@ -229,8 +233,11 @@ class Track:
             InputError: likewise.
         """
         if self._last is not None:
-            reached = (self._last.pts + self._last.duration) * self.tick - origin
-            if reached < wanted - TOLERATED_FRAMES / self.info.rate:
+            # What came but couldn't be decoded is counted already.
+            came = max(self._packet_times) - min(self._packet_times) + self._ticks_a_frame()
+            reached = max((self._last.pts + self._last.duration) * self.tick - origin, came * self.tick)
+            tolerated = 0 if self.of_stills else TOLERATED_FRAMES / self.info.rate
+            if reached < wanted - tolerated:
                 self.miss(wanted - reached)
 
     def miss(self, seconds: Fraction) -> None:

@@ -12,6 +12,7 @@ from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
+from av.video.stream import VideoStream
 
 from ..errors import OptionError, OutputError
 from .codecs import Encoding
@@ -163,6 +164,9 @@ class MediaWriter:
             # Muxers make the tracks of timecode and chapters anew, from metadata.
             if "timecode" not in source.metadata and not (codec == "bin_data" and self._chapters):
                 self._warn(f"{what} is left out")
+            return
+        if isinstance(source, VideoStream) and container == "avif" and source.pix_fmt != "gray":
+            self._leave_out(what)  # beside its picture it has but one of alpha
             return
         if source.type == "video" and not source.disposition & COVER_ART:
             self._warn(f"{what} is copied as it is, not debanded")

@@ -9,6 +9,7 @@ import numpy as np
 from av.packet import Packet
 
 from ..errors import OptionError, OutputError
+from .cadence import ConstantRate
 from .codecs import Encoding, choose_pixel
 from .formats import PixelFormat, Tags
 from .job import VideoJob
@@ -102,8 +103,7 @@ class Y4MWriter:
     ) -> None:
         self._info = info
         self._pixel = encoding.pixel
-        self._warn = warn
-        self._uneven = False
+        self._watch_rate = ConstantRate("y4m", info, warn)
         self._finished = False
         self._part = None if job.output == STDIO else PartFile(job.output, job.overwrite)
         # Not sys.stdout: its buffer would be flushed again at exit, into a pipe that may be closed.
@@ -135,9 +135,7 @@ class Y4MWriter:
         Raises:
             OutputError: if nobody reads, or the disk is full.
         """
-        if not self._uneven and abs(picture.duration * self._info.time_base * self._info.rate - 1) > 0.1:
-            self._uneven = True
-            self._warn("y4m has no timestamps: the source's variable frame rate becomes constant")
+        self._watch_rate(picture)
         if picture.number == 0:
             self._write(_header(self._info, self._pixel, picture.carrier).encode())
         planes = [*picture.frame.planes] + ([] if picture.alpha is None else [picture.alpha])
