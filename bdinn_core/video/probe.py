@@ -132,8 +132,11 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
     context = stream.codec_context
     pix_fmt = stored_format(frame)
     full = 2 if pix_fmt.startswith("yuvj") else 0
+    stored = frame.sw_format or frame.format
+    # RGB that doesn't say its range is full, and MP4 always says one.
+    unsaid = 2 if stored.is_rgb or stored.has_palette else 0
     tags = Tags(
-        range=full or frame.color_range or context.color_range,
+        range=full or frame.color_range or context.color_range or unsaid,
         matrix=frame.colorspace if frame.colorspace != 2 else context.colorspace,
         primaries=frame.color_primaries if frame.color_primaries != 2 else context.color_primaries,
         transfer=frame.color_trc if frame.color_trc != 2 else context.color_trc,

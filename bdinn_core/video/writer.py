@@ -18,6 +18,7 @@ from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_location, orde
 from .ffmpeg_log import listen, rejections
 from .formats import Repacker, Tags, write_planes
 from .job import VideoJob
+from .metadata import lost_keys
 from .opening import reason
 from .output import PartFile
 from .probe import COVER_ART
@@ -178,6 +179,8 @@ class MediaWriter:
             ) from error
         assert isinstance(video, VideoStream)
         _set_tags(video, info.tags, self._container.format.name)
+        if _partly_known(info.tags) and self._container.format.name in ("mp4", "mov"):
+            self._container.options["movflags"] = "write_colr"  # else they're written all or not at all
         if info.display_matrix is not None:
             video.set_display_matrix(memoryview(info.display_matrix).cast("i").tolist())
         self._refuse_lost_range()
@@ -187,12 +190,9 @@ class MediaWriter:
 
     def _refuse_lost_range(self) -> None:
         """Full range that reads back as limited would be shown with the wrong contrast."""
-        tags, codec, container = self._info.tags, self._encoding.codec, self._container.format.name
-        # The MP4 box that says so is only written with all tags; ProRes itself is always limited.
-        untagged = container in ("mp4", "mov") and 2 in (tags.matrix, tags.primaries, tags.transfer)
-        if tags.range == _FULL and (codec == "prores_ks" or (codec == "ffv1" and untagged)):
+        if self._info.tags.range == _FULL and self._encoding.codec == "prores_ks":
             raise OutputError(
-                f"{self._name}: {codec} in {container} can't say that the picture has full range; "
+                f"{self._name}: prores_ks can't say that the picture has full range; "
                 "choose another --codec, or ffv1 in .mkv"
             )
 
@@ -269,8 +269,10 @@ class MediaWriter:
             given = " ".join(f"{key}={value}" for key, value in encoding.options.items())
             why = "; ".join(refused)
             raise OptionError(f"{encoding.codec} refuses {given or 'this picture'}: {why}") from failed
-        metadata = source.container.metadata
-        self._container.metadata.update({k: v for k, v in metadata.items() if k.lower() not in _FORMAT_KEYS})
+        metadata = {k: v for k, v in source.container.metadata.items() if k.lower() not in _FORMAT_KEYS}
+        self._container.metadata.update(metadata)
+        if lost := lost_keys(self._container.format.name, metadata):
+            self._warn(f"metadata lost: {', '.join(lost)}; {self._container.format.name} has no place for it")
         self._container.set_chapters(self._chapters)
         with listen() as lines:
             try:
@@ -336,7 +338,15 @@ def _set_tags(video: VideoStream, tags: Tags, container: str) -> None:
         context.codec_tag = "hvc1"  # Apple's players want it; FFmpeg's default is hev1
 
 
+def _partly_known(tags: Tags) -> bool:
+    """Whether some colour tags are unknown, but not all."""
+    known = [tag != 2 for tag in (tags.matrix, tags.primaries, tags.transfer)]
+    return not all(known) and (any(known) or tags.range == _FULL)
+
+
 def _describe(source: Stream, target: Stream) -> None:
     """Copies language, title and the like, and what a stream is for."""
-    target.metadata.update({k: v for k, v in source.metadata.items() if not _STREAM_KEYS.match(k)})
+    # What FFmpeg's muxers know as title, its reader of MP4 calls name.
+    metadata = {"title" if k == "name" else k: v for k, v in source.metadata.items()}
+    target.metadata.update({k: v for k, v in metadata.items() if not _STREAM_KEYS.match(k)})
     target.disposition = source.disposition

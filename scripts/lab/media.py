@@ -113,7 +113,7 @@ def make(path: Path, clip: Clip | None = None, **changes: Any) -> Path:
         texts = output.add_stream(clip.subtitles, time_base=Fraction(1, 1000)) if clip.subtitles else None
         for stream, language in ((sound, "jpn"), (texts, "ger")):
             if stream is not None:
-                stream.metadata["language"] = language
+                stream.metadata.update(language=language, title=f"In {language}")
         if texts is not None:
             texts.disposition = Disposition.forced
         for name, data in clip.fonts:
