@@ -1,8 +1,8 @@
 """Send files through `bdinn-video` at strength 0, read both ends with plain FFmpeg, and compare all there is.
 
-A row is a file and a job, a column a part: = equal, - nothing of the kind, ~ coded by a lossy codec, a number one
-of the reasons below the table; DIFFERS is a fault, and then the exit code is 1. Without FILES: the clips of
---shared, and some made here.
+A row is a file and a job, a column a part: = equal, - nothing of the kind, ~ coded by a lossy codec, a number
+one of the reasons below the table; DIFFERS is a fault, and then the exit code is 1. Of frames and planes that
+are equal, it says how many. Without FILES: the clips of --shared, and some made here.
 """
 
 import sys
@@ -19,7 +19,7 @@ from lab.media import make, make_captioned, make_interlaced, smooth
 from lab.parts import read_parts
 
 from bdinn_core import DebandOptions
-from bdinn_core.errors import BdinnError, InputError, OutputError
+from bdinn_core.errors import BdinnError, OutputError
 from bdinn_core.video import Progress, VideoJob, run_job
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -30,6 +30,59 @@ JOBS: dict[str, dict[str, Any]] = {
     "x264 in mkv": {"output": "out.mkv", "codec": "libx264", "preset": "ultrafast"},
 }
 """Name of a job, and its options."""
+_SIZE = {"width": 96, "height": 64}
+_ODD = {"width": 37, "height": 23}
+_CHAPTERS = [(0, 80, "One"), (80, 240, "Two")]
+_X264 = {"codec": "libx264", "draw": smooth, **_SIZE}
+_PRORES = {"codec": "prores_ks", "pix_fmt": "yuv422p10le", "draw": smooth, **_SIZE}
+_HDR10 = (
+    "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
+)
+MADE: dict[str, dict[str, Any]] = {
+    "everything.mkv": {
+        "times": (0, 30, 100, 107, 200),
+        "time_base": Fraction(1, 1000),
+        "sound": "flac",
+        "subtitles": "subrip",
+        "fonts": [("a.ttf", b"font")],
+        "chapters": _CHAPTERS,
+        "metadata": {"title": "All", "x": "y"},
+        **_SIZE,
+    },
+    "everything.mp4": {
+        "sound": "aac",
+        "subtitles": "mov_text",
+        "chapters": _CHAPTERS,
+        "metadata": {"title": "All", "location": "+40.680-074.500+012.300/"},
+        **_X264,
+    },
+    "rotated.mov": {"rotation": 90, **_PRORES},
+    "timecode.mov": {"metadata": {"timecode": "01:00:00:00"}, **_PRORES},
+    "wide.mkv": {
+        "tags": {"sample_aspect_ratio": Fraction(4, 3), "color_range": 2, "chroma_sample_location": 3},
+        **_X264,
+    },
+    "matrix.mkv": {"tags": {"colorspace": 9}, **_SIZE},
+    "srgb.mkv": {
+        "tags": {"color_primaries": 1, "color_trc": 13, "colorspace": 0},
+        "pix_fmt": "gbrp10le",
+        **_SIZE,
+    },
+    "hdr10.mkv": {
+        "tags": {"color_primaries": 9, "color_trc": 16, "colorspace": 9},
+        "options": {"x265-params": f"log-level=error:{_HDR10}", "preset": "ultrafast"},
+        **{**_X264, "codec": "libx265"},
+    },
+    **{
+        f"{pix_fmt}.mkv": {"pix_fmt": pix_fmt, **_ODD}
+        for pix_fmt in ("yuva420p", "gray16le", "yuv411p", "yuv440p12le", "gbrp10le", "gbrap16le")
+    },
+    **{
+        f"{pix_fmt}.nut": {"pix_fmt": pix_fmt, "codec": "rawvideo", "width": 36, "height": 23}
+        for pix_fmt in ("rgb48le", "bgra", "yuyv422", "pal8")
+    },
+}
+"""Names of files with what the clips lack, and what they are made of."""
 SIGNS = {"equal": "=", "coded": "~"}
 
 
@@ -85,33 +138,8 @@ def _run(job: dict[str, Any], said: Said) -> None:
 
 def make_clips(folder: Path) -> list[Path]:
     """Files with what the clips lack."""
-    chapters = [(0, 80, "One"), (80, 240, "Two")]
-    lines = {"subtitles": "subrip", "fonts": [("a.ttf", b"font")], "chapters": chapters}
-    uneven = {"times": (0, 30, 100, 107, 200), "time_base": Fraction(1, 1000)}
-    inter = {"codec": "prores_ks", "pix_fmt": "yuv422p10le", "draw": smooth}
-    size = {"width": 96, "height": 64}
-    film = {"codec": "libx264", "draw": smooth, "sound": "aac", "subtitles": "mov_text", **size}
-    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
-    x265 = {"x265-params": f"log-level=error:master-display={display}:max-cll=1000,400", "preset": "ultrafast"}
-    pq = {"color_primaries": 9, "color_trc": 16, "colorspace": 9}
-    srgb = {"color_primaries": 1, "color_trc": 13, "colorspace": 0}
-    made = [
-        make(folder / "everything.mkv", sound="flac", metadata={"title": "All", "x": "y"}, **size, **uneven, **lines),
-        make(folder / "everything.mp4", metadata={"title": "All"}, chapters=chapters, **film),
-        make(folder / "rotated.mov", rotation=90, **inter, **size),
-        make(folder / "timecode.mov", metadata={"timecode": "01:00:00:00"}, **inter, **size),
-        make(folder / "wide.mkv", tags={"sample_aspect_ratio": Fraction(4, 3), "color_range": 2}, **size),
-        make(folder / "matrix.mkv", tags={"colorspace": 9}, **size),
-        make(folder / "srgb.mkv", pix_fmt="gbrp10le", tags=srgb, **size),
-        make(folder / "hdr10.mkv", **{**film, "codec": "libx265", "subtitles": None}, options=x265, tags=pq),
-        make_interlaced(folder / "interlaced.mkv", "bff"),
-        make_captioned(folder),
-    ]
-    for pix_fmt in ("yuva420p", "gray16le", "yuv411p", "yuv440p12le", "gbrp10le", "gbrap16le"):
-        made.append(make(folder / f"{pix_fmt}.mkv", pix_fmt=pix_fmt, width=37, height=23))
-    for pix_fmt in ("rgb48le", "bgra", "yuyv422", "pal8"):
-        made.append(make(folder / f"{pix_fmt}.nut", pix_fmt=pix_fmt, codec="rawvideo", width=36, height=23))
-    return made
+    made = [make(folder / name, **clip) for name, clip in MADE.items()]
+    return [*made, make_interlaced(folder / "interlaced.mkv", "bff"), make_captioned(folder)]
 
 
 class Table:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 __all__ = ["lost_keys"]
 
 _MP4 = {
-    "album", "album_artist", "artist", "comment", "compilation", "composer", "copyright", "creation_time", "date",
-    "description", "disc", "episode_id", "episode_sort", "gapless_playback", "genre", "grouping", "hd_video",
-    "keywords", "location", "lyrics", "media_type", "network", "season_number", "show", "synopsis", "timecode",
-    "title", "track",
+    "album", "album_artist", "artist", "comment", "compilation", "composer", "copyright", "creation_time",
+    "date", "description", "disc", "episode_id", "episode_sort", "gapless_playback", "genre", "grouping",
+    "hd_video", "keywords", "location", "lyrics", "media_type", "network", "season_number", "show",
+    "synopsis", "timecode", "title", "track",
 }  # fmt: skip
 _MOV = {
     "album", "artist", "comment", "copyright", "creation_time", "date", "genre", "location", "make", "model",

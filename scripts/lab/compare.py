@@ -9,8 +9,9 @@ from .excuses import EXCUSES
 __all__ = ["PARTS", "Cell", "compare", "judge"]
 
 PARTS = [
-    "frames", "planes", "times", "fields", "captions", "tags", "aspect", "location", "rotation", "HDR", "side data",
-    "timecode", "sound", "sound at", "texts", "texts at", "chapters", "attached", "streams", "metadata",
+    "frames", "planes", "times", "fields", "captions", "tags", "aspect", "location", "rotation", "HDR",
+    "side data", "timecode", "sound", "sound at", "texts", "texts at", "chapters", "attached", "streams",
+    "metadata",
 ]  # fmt: skip
 _NOTHING = {"aspect": 1}
 """What means that a part isn't there, beside what is empty."""
@@ -45,7 +46,9 @@ def compare(
     if not lossless:
         cells["planes"] = Cell("coded")
     counts = {"frames": before["frames"], "planes": sum(map(len, before["planes"]))}
-    return {k: Cell(v.kind, f"{counts[k]}") if v.kind == "equal" and k in counts else v for k, v in cells.items()}
+    return {
+        k: Cell(v.kind, f"{counts[k]}") if v.kind == "equal" and k in counts else v for k, v in cells.items()
+    }
 
 
 def judge(part: str, before: Any, after: Any, container: str, said: Iterable[str]) -> Cell:

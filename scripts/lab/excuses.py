@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from av.stream import Disposition
@@ -42,7 +43,9 @@ def _near(tolerance: Fraction) -> Callable[[Any, Any, str], Any]:
         ones, others = ([*x.values()] if isinstance(x, dict) else [x] for x in (before, after))
         if [len(one or ()) for one in ones] != [len(other or ()) for other in others]:
             return before
-        pairs = ((a, b) for one, other in zip(ones, others, strict=True) for a, b in zip(one, other, strict=True))
+        pairs = (
+            (a, b) for one, other in zip(ones, others, strict=True) for a, b in zip(one, other, strict=True)
+        )
         return after if all(abs(a - b) <= tolerance for a, b in pairs) else before
 
     return becomes
@@ -50,7 +53,7 @@ def _near(tolerance: Fraction) -> Callable[[Any, Any, str], Any]:
 
 def _counted(before: Any, after: Any, _: str) -> Any:
     """Times at one distance, where the source has none."""
-    gaps = {round((b - a) * 1000) for a, b in zip(after, after[1:], strict=False)}
+    gaps = {round((b - a) * 1000) for a, b in pairwise(after)}
     return after if before is None and after[0] == 0 and len(gaps) <= 1 else before
 
 

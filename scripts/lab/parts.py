@@ -26,8 +26,9 @@ __all__ = ["StreamPart", "read_parts"]
 _TECHNICAL = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 """Metadata that describes the file, not what it holds."""
 _ELSEWHERE = {
-    "A53_CC", "DISPLAYMATRIX", "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS",
-    "DYNAMIC_HDR_VIVID", "DOVI_RPU_BUFFER", "DOVI_METADATA", "AMBIENT_VIEWING_ENVIRONMENT", "SEI_UNREGISTERED",
+    "A53_CC", "AMBIENT_VIEWING_ENVIRONMENT", "CONTENT_LIGHT_LEVEL", "DISPLAYMATRIX", "DOVI_METADATA",
+    "DOVI_RPU_BUFFER", "DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "MASTERING_DISPLAY_METADATA",
+    "SEI_UNREGISTERED",
 }  # fmt: skip
 """Side data with a part of its own, and encoders' notes of their settings."""
 
@@ -68,9 +69,10 @@ def _read_first(first: av.VideoFrame, video: Any) -> dict[str, Any]:
     """What the first picture says of all of them."""
     matrix = first.side_data.get("DISPLAYMATRIX")
     hdr = read_hdr(first)
+    rgb = first.format.is_rgb or first.format.has_palette
     return {
         "tags": {
-            "range": first.color_range or (2 if first.format.is_rgb else 1),  # unsaid means that
+            "range": first.color_range or (2 if rgb else 1),  # unsaid means that
             "matrix": first.colorspace,
             "primaries": first.color_primaries,
             "transfer": first.color_trc,
@@ -117,7 +119,9 @@ def _read_pictures(
 
 def _read_packets(container: InputContainer, shift: Fraction) -> dict[str, Any]:
     """What is copied: sound as it's stored, subtitles as they read."""
-    sound, texts = ([s.index for s in found] for found in (container.streams.audio, container.streams.subtitles))
+    sound, texts = (
+        [s.index for s in found] for found in (container.streams.audio, container.streams.subtitles)
+    )
     held: dict[int, list[Any]] = {index: [] for index in (*sound, *texts)}
     times: dict[int, list[Fraction]] = {index: [] for index in held}
     for packet in container.demux():
@@ -152,7 +156,8 @@ def _read_container(container: InputContainer, shift: Fraction) -> dict[str, Any
     metadata = {
         key.lower(): re.sub(r"(\d)[T ](\d\d:\d\d:\d\d).*", r"\1 \2", value)  # a time, however written
         for key, value in container.metadata.items()
-        if key.lower() not in _TECHNICAL and re.sub("-[a-z]{3}$", "", key) not in {*container.metadata} - {key}
+        if key.lower() not in _TECHNICAL
+        and re.sub("-[a-z]{3}$", "", key) not in {*container.metadata} - {key}
     }
     video = container.streams.video[0]
     timecode = metadata.pop("timecode", "")
