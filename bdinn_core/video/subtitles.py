@@ -55,7 +55,7 @@ class Converter:
         return converted
 
     def _with_style(self, event: bytes) -> bytes:
-        """`event` in the default style if the header hasn't its own: MP4 would have it transparent, of size 0."""
+        """`event`, in the default style if the header hasn't its own: MP4 would have it transparent."""
         order, layer, style, rest = event.split(b",", 3)
         style = style.strip()
         return b",".join([order, layer, style if style in self._styles else b"", rest])

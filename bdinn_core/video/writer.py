@@ -272,7 +272,8 @@ class MediaWriter:
         metadata = {k: v for k, v in source.container.metadata.items() if k.lower() not in _FORMAT_KEYS}
         self._container.metadata.update(metadata)
         if lost := lost_keys(self._container.format.name, metadata):
-            self._warn(f"metadata lost: {', '.join(lost)}; {self._container.format.name} has no place for it")
+            container = self._container.format.name
+            self._warn(f"metadata lost: {', '.join(lost)}; {container} has no place for it, .mkv has")
         self._container.set_chapters(self._chapters)
         with listen() as lines:
             try:
