@@ -17,7 +17,7 @@ import torch
 from av.stream import Disposition
 from click.testing import CliRunner
 from jobs import FAST_X265, LOSSLESS
-from lab.media import LINES, assert_same_pictures, make, planes, read, smooth
+from lab.media import ASS_HEADER, LINES, assert_same_pictures, make, planes, read, smooth
 
 from bdinn_core.engine import Debander
 from bdinn_core.errors import InputError, OptionError, OutputError
@@ -208,9 +208,12 @@ def test_sound_is_copied_and_subtitles_are_kept_or_converted(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("style", ["Default", "Default ", "Other"])
-def test_a_style_the_header_hasnt_is_the_default_one_in_mp4(run, tmp_path, monkeypatch, style):
+@pytest.mark.parametrize("only", [b"Default", b"Main"])
+@pytest.mark.parametrize("style", ["Default", "Default ", "Other", ""])
+def test_a_style_the_header_hasnt_is_the_default_one_in_mp4(run, tmp_path, monkeypatch, style, only):
+    """Else FFmpeg makes the text transparent, and its size 0."""
     monkeypatch.setattr("lab.media.STYLE", style)
+    monkeypatch.setattr("lab.media.ASS_HEADER", ASS_HEADER.replace(b"Style: Default", b"Style: " + only))
     source = make(tmp_path / "in.mkv", draw=smooth, subtitles="ass")
     run(source, tmp_path / "out.mp4", **LOSSLESS)
     assert [text for _, text in read(tmp_path / "out.mp4").texts if text] == [text for _, _, text in LINES]

@@ -35,7 +35,8 @@ class Converter:
         # FFmpeg's text decoders and encoders speak ASS among themselves; the header has the styles.
         header = self._decoder.subtitle_header
         target.codec_context.subtitle_header = header
-        self._styles = set(re.findall(rb"^Style: *([^,\r\n]*[^, \r\n])", header or b"", re.MULTILINE))
+        self._styles = re.findall(rb"^Style: *([^,\r\n]*[^, \r\n])", header or b"", re.MULTILINE)
+        self._default = b"Default" if b"Default" in self._styles else b"".join(self._styles[:1])
 
     def __call__(self, packet: Packet) -> list[Packet]:
         """The packets that say the same; none where `packet` only clears the screen."""
@@ -56,6 +57,9 @@ class Converter:
 
     def _with_style(self, event: bytes) -> bytes:
         """`event`, in the default style if the header hasn't its own: MP4 would have it transparent."""
-        order, layer, style, rest = event.split(b",", 3)
-        style = style.strip()
-        return b",".join([order, layer, style if style in self._styles else b"", rest])
+
+        def known(found: re.Match[bytes]) -> bytes:
+            style = found[2].strip()
+            return found[1] + (style if style in self._styles else self._default)
+
+        return re.sub(rb"^([^,]*,[^,]*,)([^,]*)", known, event, count=1)
