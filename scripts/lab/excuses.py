@@ -68,6 +68,14 @@ def _enable_first(before: Any, after: Any, _: str) -> Any:
     return streams
 
 
+def _any_layer(before: Any, after: Any, _: str) -> Any:
+    """MPEG audio of whatever layer is called by that of MP3."""
+    return {
+        index: replace(stream, codec="mp3") if stream.codec in ("mp1", "mp2") else stream
+        for index, stream in before.items()
+    }
+
+
 def _fixed_point(before: Any, after: Any, _: str) -> Any:
     """A place on earth in 16.16 bits, written by FFmpeg's reader."""
     numbers = re.findall(r"[+-][\d.]+", before.get("location", ""))
@@ -131,6 +139,12 @@ EXCUSES = [
         becomes=_enable_first,
         container="mp4",
         why="MP4: FFmpeg's muxer enables the first track of a kind where none is on by default",
+    ),
+    Excuse(
+        parts=("streams",),
+        becomes=_any_layer,
+        container="mp4",
+        why="MP4 has one number for all layers of MPEG audio: mp2 is called mp3, and plays as what it is",
     ),
     Excuse(
         parts=("metadata",),
