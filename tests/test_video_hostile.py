@@ -8,7 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from lab.media import make, smooth
+from jobs import LOSSLESS
+from lab.media import make, read, smooth
 from lab.png import encode_png
 
 from bdinn_core.errors import InputError
@@ -52,6 +53,61 @@ def test_files_that_name_others_are_opened_only_if_asked(tmp_path, name, text):
     with pytest.raises(InputError, match=rf"{name}.*--allow-url"):
         count(tmp_path / name)
     assert count(tmp_path / name, allow_url=True) == 6
+
+
+def _referring(content: bytes, path: str) -> bytes:
+    """A MOV without its pictures, which says that they are in another file."""
+    name = path.encode() + bytes(len(path) % 2)
+    levels_up_and_down = struct.pack(">HH", 1, 1)
+    alias = bytes(10 + 28 + 12 + 64 + 16) + levels_up_and_down + bytes(16)
+    alias += struct.pack(">hH", 2, len(name)) + name + struct.pack(">hH", -1, 0)
+    alias = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
+    here = struct.pack(">I4sI", 12, b"url ", 1)
+    place = content.index(here)
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        start = content.rindex(box, 0, place) - 4
+        (size,) = struct.unpack_from(">I", content, start)
+        content = content[:start] + struct.pack(">I", size + len(alias) - len(here)) + content[start + 4 :]
+    start, end = content.index(b"mdat") + 4, content.index(b"moov") - 4
+    return content[:start] + bytes(end - start) + content[end:].replace(here, alias)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_mov_whose_pictures_are_in_another_file_has_none(tmp_path, absolute):
+    other = make(tmp_path / "other.mov", codec="libx264", draw=smooth)
+    path = tmp_path / "in.mov"
+    path.write_bytes(_referring(other.read_bytes(), f"{other}" if absolute else "/other.mov"))
+    asked = {"enable_drefs": "1", "use_absolute_path": f"{absolute:d}"}
+    with av.open(f"file:{path}", options=asked) as container:  # FFmpeg could, but we never ask for it
+        assert len(list(container.decode(video=0))) == 6
+    with pytest.raises(InputError, match="no picture could be decoded"):
+        count(path)
+
+
+def test_a_matroska_file_that_names_others_is_played_alone(tmp_path):
+    other = make(tmp_path / "other.mkv", draw=smooth)
+    content = make(tmp_path / "in.mkv", draw=smooth, chapters=[(0, 240, "x" * 40)]).read_bytes()
+    uid = other.read_bytes().partition(b"\x73\xa4\x90")[2][:16]  # SegmentUID
+    title = b"\x80\xb0\x85\xa8" + b"x" * 40 + b"\x43\x7c\x83und"  # ChapterDisplay
+    linked = b"\x6e\x67\x90" + uid + b"\xec\x9d" + bytes(29)  # ChapterSegmentUID, and nothing
+    default, ordered = b"\x45\xdb\x81\x01", b"\x45\xdd\x81\x01"
+    assert len(title) == len(linked)
+    assert content.count(title) == content.count(default) == 1
+    (tmp_path / "in.mkv").write_bytes(content.replace(title, linked).replace(default, ordered))
+    assert count(tmp_path / "in.mkv") == 6
+
+
+@pytest.mark.parametrize("name", ["../../evil.ttf", "/tmp/evil.ttf", "C:\\evil.ttf"])
+def test_attachments_are_written_nowhere_but_into_the_result(run, tmp_path, name):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    source = make(folder / "in.mkv", fonts=[(name, b"font")])
+    run(source, folder / "out.mkv", **LOSSLESS)
+    run(source, folder / "out.mp4", **LOSSLESS, drop_incompatible=True)
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"a/b/in.mkv", "a/b/out.mkv", "a/b/out.mp4"}
+    assert not Path("/tmp/evil.ttf").exists()
+    assert read(folder / "out.mkv").fonts == {name: b"font"}
 
 
 def test_addresses_are_called_only_if_asked():

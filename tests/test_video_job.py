@@ -17,7 +17,7 @@ import torch
 from av.stream import Disposition
 from click.testing import CliRunner
 from jobs import FAST_X265, LOSSLESS
-from lab.media import LINES, assert_same_pictures, make, planes, read, smooth
+from lab.media import ASS_HEADER, LINES, assert_same_pictures, make, planes, read, smooth
 
 from bdinn_core.engine import Debander
 from bdinn_core.errors import InputError, OptionError, OutputError
@@ -129,12 +129,28 @@ def test_full_range_stays_full(run, tmp_path):
     assert np.abs(difference).mean() < 0.005
 
 
-@pytest.mark.parametrize(("codec", "name"), [("prores_ks", "o.mov"), ("ffv1", "o.mp4")])
-def test_full_range_that_would_read_back_as_limited_is_refused(run, tmp_path, codec, name):
+def test_full_range_that_would_read_back_as_limited_is_refused(run, tmp_path):
     source = make(tmp_path / "in.mkv", pix_fmt="yuv422p", width=96, height=64, tags={"color_range": 2})
     with pytest.raises(OutputError, match="full range"):
-        run(source, tmp_path / name, codec=codec)
+        run(source, tmp_path / "o.mov", codec="prores_ks")
     assert not list(tmp_path.glob("*o.*"))
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "tags", "expected"),
+    [
+        ("yuv422p", {"color_range": 2}, (2, 2, 2, 2)),
+        ("yuv422p", {"colorspace": 9}, (1, 9, 2, 2)),
+        ("yuv422p", {"color_primaries": 9, "color_trc": 16, "color_range": 2}, (2, 2, 9, 16)),
+        ("yuv422p", {}, (0, 2, 2, 2)),
+        ("gbrp10le", {"color_primaries": 1}, (2, 2, 1, 2)),
+        ("gbrp10le", {"color_primaries": 1, "color_trc": 13, "colorspace": 0}, (2, 0, 1, 13)),
+    ],
+)
+def test_mp4_keeps_tags_that_stand_alone(run, tmp_path, pix_fmt, tags, expected):
+    source = make(tmp_path / "in.mkv", pix_fmt=pix_fmt, tags=tags)
+    assert run(source, tmp_path / "out.mp4", **LOSSLESS).warnings == []
+    assert read(tmp_path / "out.mp4").tags == expected
 
 
 @pytest.mark.parametrize("name", ["o.mkv", "o.mp4"])
@@ -190,6 +206,17 @@ def test_sound_is_copied_and_subtitles_are_kept_or_converted(
         [f"subtitle stream 2 ({source_texts.replace('subrip', 'srt').replace('ass', 'ssa')}) is converted to "
          f"{texts} for {'mp4' if name == 'o.mp4' else 'matroska'}"] if converted else []
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("only", [b"Default", b"Main"])
+@pytest.mark.parametrize("style", ["Default", "Default ", "Other", ""])
+def test_a_style_the_header_hasnt_is_the_default_one_in_mp4(run, tmp_path, monkeypatch, style, only):
+    """Else FFmpeg makes the text transparent, and its size 0."""
+    monkeypatch.setattr("lab.media.STYLE", style)
+    monkeypatch.setattr("lab.media.ASS_HEADER", ASS_HEADER.replace(b"Style: Default", b"Style: " + only))
+    source = make(tmp_path / "in.mkv", draw=smooth, subtitles="ass")
+    run(source, tmp_path / "out.mp4", **LOSSLESS)
+    assert [text for _, text in read(tmp_path / "out.mp4").texts if text] == [text for _, _, text in LINES]
 
 
 def test_fonts_go_from_matroska_to_matroska(run, tmp_path):

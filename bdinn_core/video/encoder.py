@@ -9,6 +9,7 @@ from av.video.stream import VideoStream
 
 from ..errors import OutputError
 from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_location, order_few
+from .formats import Tags
 from .frames import FrameMaker, encode, open_encoder, set_tags
 from .probe import VideoInfo
 from .side_data import read_side_data
@@ -66,11 +67,13 @@ class Encoder:
         self.stream = stream
         context = stream.codec_context
         set_tags(context, info.tags)
+        if _partly_known(info.tags) and container.format.name in ("mp4", "mov"):
+            container.options["movflags"] = "write_colr"  # else they're written all or not at all
         if container.format.name in ("mp4", "mov") and context.codec.canonical_name == "hevc":
             context.codec_tag = "hvc1"  # Apple's players want it; FFmpeg's default is hev1
         if info.display_matrix is not None:
             stream.set_display_matrix(memoryview(info.display_matrix).cast("i").tolist())
-        self._refuse_lost_range(container.format.name)
+        self._refuse_lost_range()
         self._warn_of_lost_tags(container.format.name)
 
     def open(self) -> None:
@@ -113,15 +116,11 @@ class Encoder:
         order_few(packets, self._encoded)
         return packets
 
-    def _refuse_lost_range(self, container: str) -> None:
+    def _refuse_lost_range(self) -> None:
         """Full range that reads back as limited would be shown with the wrong contrast."""
-        tags, codec = self._info.tags, self._encoding.codec
-        # The MP4 box that says so is only written with all tags; ProRes itself is always limited.
-        untagged = container in ("mp4", "mov") and 2 in (tags.matrix, tags.primaries, tags.transfer)
-        if tags.range == _FULL and (codec == "prores_ks" or (codec == "ffv1" and untagged)):
+        if self._info.tags.range == _FULL and self._encoding.codec == "prores_ks":
             raise OutputError(
-                f"{codec} in {container} can't say that the picture has full range; "
-                "choose another --codec, or ffv1 in .mkv"
+                "prores_ks can't say that the picture has full range; choose another --codec, or ffv1 in .mkv"
             )
 
     def _warn_of_lost_tags(self, container: str) -> None:
@@ -143,3 +142,9 @@ class Encoder:
             if packet.pts in self._durations:
                 packet.duration = self._durations.pop(packet.pts)
         return packets
+
+
+def _partly_known(tags: Tags) -> bool:
+    """Whether some colour tags are unknown, but not all."""
+    known = [tag != 2 for tag in (tags.matrix, tags.primaries, tags.transfer)]
+    return not all(known) and (any(known) or tags.range == _FULL)

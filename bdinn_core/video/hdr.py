@@ -20,8 +20,9 @@ _DYNAMIC = {
     "DYNAMIC_HDR_VIVID": "HDR Vivid",
     "DOVI_RPU_BUFFER": "Dolby Vision",
     "DOVI_METADATA": "Dolby Vision",
+    "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
 }
-"""FFmpeg's names of side data that differs from frame to frame."""
+"""FFmpeg's names of side data that no encoder here can write; most differs from frame to frame."""
 _MASTERING = struct.Struct("=22i")
 """AVMasteringDisplayMetadata: 10 rationals, and two flags that say which of them are likely."""
 _LIGHT = struct.Struct("=2I")
@@ -53,7 +54,7 @@ class HDR:
     light: tuple[int, int] | None = None
     """MaxCLL and MaxFALL: the brightest pixel and the brightest frame's mean, cd/m2."""
     dynamic: tuple[str, ...] = ()
-    """Kinds of metadata that differ from frame to frame, in words."""
+    """Kinds of metadata that can't be encoded again, in words: most differ from frame to frame."""
 
     def __str__(self) -> str:
         parts = ["mastering display"] * (self.mastering is not None)

@@ -122,11 +122,13 @@ def stated_tags(item: av.VideoFrame | VideoCodecContext) -> dict[str, int]:
     return {name: value for name, value in found.items() if value != getattr(Tags, name)}
 
 
-def _still_range(stream: VideoStream, frame: av.VideoFrame) -> int:
-    # Formats of grey pictures know no limited range, so that some decoders don't say it's full.
+def _unsaid_range(stream: VideoStream, frame: av.VideoFrame) -> int:
+    """The range of a picture that doesn't say it, as FFmpeg numbers it: full in RGB, and in grey stills."""
     assert isinstance(stream.container, InputContainer)
-    grey = len([c for c in frame.format.components if not c.is_alpha]) == 1
-    return 2 if grey and holds_stills(stream.container) else 0
+    stored = frame.sw_format or frame.format
+    grey = len([part for part in stored.components if not part.is_alpha]) == 1
+    full = stored.is_rgb or stored.has_palette or (grey and holds_stills(stream.container))
+    return 2 if full else 0  # said, since MP4 always says one
 
 
 def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes = b"") -> VideoInfo:
@@ -140,7 +142,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
     context = stream.codec_context
     pix_fmt = stored_format(frame)
     tags = Tags(
-        **{"range": _still_range(stream, frame), **stated_tags(context), **stated_tags(frame)},
+        **{"range": _unsaid_range(stream, frame), **stated_tags(context), **stated_tags(frame)},
         chroma_location=_chroma_location(stream, frame, start),
         sample_aspect_ratio=_known(stream.sample_aspect_ratio),
     )

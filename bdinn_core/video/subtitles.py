@@ -1,5 +1,7 @@
 """Text subtitles in the form a container takes: mov_text, subrip, ass and webvtt into one another."""
 
+import re
+
 from av.codec import Codec
 from av.packet import Packet
 from av.subtitles.stream import SubtitleStream
@@ -31,7 +33,10 @@ class Converter:
         self._target = target
         self._decoder.open(strict=False)
         # FFmpeg's text decoders and encoders speak ASS among themselves; the header has the styles.
-        target.codec_context.subtitle_header = self._decoder.subtitle_header
+        header = self._decoder.subtitle_header
+        target.codec_context.subtitle_header = header
+        self._styles = re.findall(rb"^Style: *([^,\r\n]*[^, \r\n])", header or b"", re.MULTILINE)
+        self._default = b"Default" if b"Default" in self._styles else b"".join(self._styles[:1])
 
     def __call__(self, packet: Packet) -> list[Packet]:
         """The packets that say the same; none where `packet` only clears the screen."""
@@ -41,7 +46,7 @@ class Converter:
             if not isinstance(event, AssSubtitle) or not event.ass:
                 continue
             milliseconds = round((packet.duration or 0) * packet.time_base * 1000)
-            text = SubtitleSet.create(event.ass, 0, milliseconds, pts=packet.pts or 0)
+            text = SubtitleSet.create(self._with_style(event.ass), 0, milliseconds, pts=packet.pts or 0)
             result = self._target.codec_context.encode_subtitle(text)
             result.pts = result.dts = packet.pts
             result.duration = packet.duration
@@ -49,3 +54,12 @@ class Converter:
             result.stream = self._target
             converted.append(result)
         return converted
+
+    def _with_style(self, event: bytes) -> bytes:
+        """`event`, in the default style if the header hasn't its own: MP4 would have it transparent."""
+
+        def known(found: re.Match[bytes]) -> bytes:
+            style = found[2].strip()
+            return found[1] + (style if style in self._styles else self._default)
+
+        return re.sub(rb"^([^,]*,[^,]*,)([^,]*)", known, event, count=1)

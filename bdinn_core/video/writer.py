@@ -19,6 +19,7 @@ from .codecs import Encoding
 from .encoder import Encoder
 from .ffmpeg_log import listen
 from .job import VideoJob
+from .metadata import lost_keys
 from .opening import reason
 from .output import PartFile
 from .probe import COVER_ART
@@ -221,8 +222,11 @@ class MediaWriter:
         """Opens the encoders and writes the file's header."""
         for encoder in self._encoders.values():
             encoder.open()
-        metadata = source.container.metadata
-        self._container.metadata.update({k: v for k, v in metadata.items() if k.lower() not in _FORMAT_KEYS})
+        metadata = {k: v for k, v in source.container.metadata.items() if k.lower() not in _FORMAT_KEYS}
+        self._container.metadata.update(metadata)
+        if lost := lost_keys(self._container.format.name, metadata):
+            container = self._container.format.name
+            self._warn(f"metadata lost: {', '.join(lost)}; {container} has no place for it, .mkv has")
         self._container.set_chapters(self._chapters)
         with listen() as lines:
             try:
@@ -252,5 +256,7 @@ def _open_output(part: PartFile, name: str) -> OutputContainer:
 
 def _describe(source: Stream, target: Stream) -> None:
     """Copies language, title and the like, and what a stream is for."""
-    target.metadata.update({k: v for k, v in source.metadata.items() if not _STREAM_KEYS.match(k)})
+    # What FFmpeg's muxers know as title, its reader of MP4 calls name.
+    metadata = {"title" if k == "name" else k: v for k, v in source.metadata.items()}
+    target.metadata.update({k: v for k, v in metadata.items() if not _STREAM_KEYS.match(k)})
     target.disposition = source.disposition

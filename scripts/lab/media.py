@@ -79,6 +79,8 @@ class Clip:
 
 LINES = ((40, 80, "First line"), (120, 60, "Second, with a comma"))
 """Subtitles: start, duration (milliseconds), text."""
+STYLE = "Default"
+"""Of the subtitles; `ASS_HEADER` has that one alone."""
 ASS_HEADER = b"""[Script Info]
 ScriptType: v4.00+
 
@@ -115,7 +117,7 @@ def make(path: Path, clip: Clip | None = None, **changes: Any) -> Path:
         texts = output.add_stream(clip.subtitles, time_base=Fraction(1, 1000)) if clip.subtitles else None
         for stream, language in ((sound, "jpn"), (texts, "ger")):
             if stream is not None:
-                stream.metadata["language"] = language
+                stream.metadata.update(language=language, title=f"In {language}")
         if texts is not None:
             texts.disposition = Disposition.forced
         for name, data in clip.fonts:
@@ -162,7 +164,7 @@ def _sound(output: Any, stream: Any, seconds: float) -> None:
 
 def _subtitles(output: Any, stream: SubtitleStream) -> None:
     for number, (start, duration, text) in enumerate(LINES):
-        line = f"{number},0,Default,,0,0,0,,{text}".encode()
+        line = f"{number},0,{STYLE},,0,0,0,,{text}".encode()
         packet = stream.codec_context.encode_subtitle(SubtitleSet.create(line, 0, duration, pts=start))
         packet.pts = packet.dts = start
         packet.duration, packet.time_base, packet.stream = duration, Fraction(1, 1000), stream
