@@ -1,9 +1,11 @@
-"""Which metadata of a file MP4 and MOV have a place for: FFmpeg drops the rest without a word."""
+"""Which metadata and marks of streams a container has a place for: FFmpeg drops the rest without a word."""
 
 import re
 from collections.abc import Iterable
 
-__all__ = ["lost_keys"]
+from av.stream import Disposition
+
+__all__ = ["lost_keys", "lost_marks"]
 
 _MP4 = {
     "album", "album_artist", "artist", "comment", "compilation", "composer", "copyright", "creation_time",
@@ -29,3 +31,25 @@ def lost_keys(container: str, keys: Iterable[str]) -> list[str]:
     if known is None:
         return []
     return [key for key in keys if _LANGUAGE.sub("", key.lower()) not in known]
+
+
+_FOR_THE_DEAF, _FOR_THE_BLIND = Disposition.hearing_impaired, Disposition.visual_impaired
+_MARKS = Disposition.dub | Disposition.comment | Disposition.forced | _FOR_THE_DEAF | _FOR_THE_BLIND
+"""What people choose streams by, apart from language and title."""
+_KEPT_MARKS = {
+    "matroska": _MARKS | Disposition.original,
+    "webm": _MARKS | Disposition.original,
+    "mp4": _MARKS | Disposition.captions | Disposition.descriptions,
+    "mpegts": _FOR_THE_DEAF | _FOR_THE_BLIND | Disposition.clean_effects,
+}
+"""Those that FFmpeg's muxers write, by the container's name; others write none."""
+_TOLD_MARKS = (
+    _MARKS | Disposition.original | Disposition.lyrics | Disposition.karaoke | Disposition.clean_effects
+    | Disposition.captions | Disposition.descriptions
+)  # fmt: skip
+
+
+def lost_marks(container: str, marks: int) -> list[str]:
+    """The names of those of a stream's dispositions that `container` (FFmpeg's name) drops."""
+    lost = Disposition(marks) & _TOLD_MARKS & ~_KEPT_MARKS.get(container, Disposition(0))
+    return [mark.name or "" for mark in Disposition if mark in lost]

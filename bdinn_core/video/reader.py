@@ -119,6 +119,8 @@ class Source:
         begin = min(time_of(first.frame) for first in firsts)
         self.timeline = Timeline(begin, self._end, self.cut, self.damage)
         """When everything happens in the result."""
+        self.skips = begin > self._origin
+        """Whether the result begins with a later picture than the source."""
         opened, ticks = self._opened, int(self.timeline.offset / self.tracks[0].tick)
         self.first_number = None if opened.first is None else opened.first + ticks
         """Of an image sequence, the number of the file shown at 0; each tick is one more."""

@@ -19,7 +19,7 @@ from .codecs import Encoding
 from .encoder import Encoder
 from .ffmpeg_log import listen
 from .job import VideoJob
-from .metadata import lost_keys
+from .metadata import lost_keys, lost_marks
 from .opening import reason
 from .output import PartFile
 from .probe import COVER_ART
@@ -67,6 +67,7 @@ class MediaWriter:
         self._name = job.output
         self._drop_incompatible = job.drop_incompatible
         self._chapters = source.timeline.chapters(source.container)
+        self._skips = source.skips
         self._warn = warn
         self._encoders: dict[int, Encoder] = {}
         self._copies: dict[int, Stream] = {}
@@ -151,7 +152,7 @@ class MediaWriter:
                 "choose another --codec, or .mkv, which holds nearly all"
             ) from error
         self._encoders[track.index] = encoder
-        _describe(track.stream, encoder.stream)
+        self._describe(track.stream, encoder.stream)
 
     def _add_copy(self, source: Stream) -> None:
         """Adds a stream to be copied, or converted where the container wants another form."""
@@ -185,7 +186,7 @@ class MediaWriter:
             assert isinstance(copy, SubtitleStream)
             self._converters[source.index] = Converter(source, copy)
             self._warn(f"{what} is converted to {target} for {container}")
-        _describe(source, copy)
+        self._describe(source, copy)
 
     def _copy(self, source: Stream) -> Stream:
         """A stream for the packets of `source`; `ValueError` where the container has no place for them."""
@@ -208,6 +209,20 @@ class MediaWriter:
         if (container == "mpegts" and codec not in _MPEGTS) or (container == "mov" and codec in _ONLY_MP4):
             raise ValueError(codec)
 
+    def _describe(self, source: Stream, target: Stream) -> None:
+        """Copies language, title and the like, and what a stream is for."""
+        # What FFmpeg's muxers know as title, its reader of MP4 calls name.
+        metadata = {"title" if k == "name" else k: v for k, v in source.metadata.items()}
+        target.metadata.update({k: v for k, v in self._valid(metadata).items() if not _STREAM_KEYS.match(k)})
+        target.disposition = source.disposition
+        container = self._container.format.name
+        for mark in lost_marks(container, source.disposition):
+            self._warn(f"{source.type} stream {source.index} is no longer marked {mark}: {container} can't")
+
+    def _valid(self, metadata: Mapping[str, str]) -> dict[str, str]:
+        """`metadata` without what isn't true of a result that begins later."""
+        return {k: v for k, v in metadata.items() if not (self._skips and k.lower() == "timecode")}
+
     def _leave_out(self, what: str) -> None:
         """Refuses to lose a stream that somebody may miss, or says so where that's wanted."""
         container = self._container.format.name
@@ -222,7 +237,11 @@ class MediaWriter:
         """Opens the encoders and writes the file's header."""
         for encoder in self._encoders.values():
             encoder.open()
-        metadata = {k: v for k, v in source.container.metadata.items() if k.lower() not in _FORMAT_KEYS}
+        every = [source.container.metadata, *(stream.metadata for stream in source.container.streams)]
+        if any(self._valid(metadata) != metadata for metadata in every):
+            self._warn("timecode is left out: it's that of the source's first picture, which --start skips")
+        metadata = self._valid(source.container.metadata)
+        metadata = {k: v for k, v in metadata.items() if k.lower() not in _FORMAT_KEYS}
         self._container.metadata.update(metadata)
         if lost := lost_keys(self._container.format.name, metadata):
             container = self._container.format.name
@@ -252,11 +271,3 @@ def _open_output(part: PartFile, name: str) -> OutputContainer:
         container.close()
         raise OptionError(f"output {name} isn't one file but many; use .mkv, .mp4 or .mov")
     return container
-
-
-def _describe(source: Stream, target: Stream) -> None:
-    """Copies language, title and the like, and what a stream is for."""
-    # What FFmpeg's muxers know as title, its reader of MP4 calls name.
-    metadata = {"title" if k == "name" else k: v for k, v in source.metadata.items()}
-    target.metadata.update({k: v for k, v in metadata.items() if not _STREAM_KEYS.match(k)})
-    target.disposition = source.disposition
