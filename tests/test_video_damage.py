@@ -1,5 +1,6 @@
 """Damaged sources: all that can be decoded is, and what can't is said."""
 
+import itertools
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -7,11 +8,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.logging import get_level
 from jobs import LOSSLESS
 from lab.media import make, planes, read, smooth
 
 from bdinn_core import cli
 from bdinn_core.errors import InputError
+from bdinn_core.video import reader
+from bdinn_core.video.reader import Source
 
 FRAMES = 50
 
@@ -26,15 +30,17 @@ def clip(path: Path, codec: str = "libx264", **more) -> Path:
 
 def with_packets(path: Path, change, target: Path) -> Path:
     """A copy of a file, with `change(number, bytes)` in place of each video packet; `None` leaves it out."""
+    numbers = itertools.count()
     with av.open(str(path)) as source, av.open(str(target), "w") as container:
-        stream = source.streams.video[0]
-        copy = container.add_stream_from_template(stream)
-        for number, packet in enumerate(p for p in source.demux(stream) if p.size):
-            changed = change(number, bytes(packet))
-            if changed is not None:
+        copies = [container.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            video = packet.stream.type == "video"
+            changed = change(next(numbers), bytes(packet)) if video and packet.size else bytes(packet)
+            if packet.size and changed is not None:
                 new = av.Packet(changed)
                 new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
-                new.duration, new.is_keyframe, new.stream = packet.duration, packet.is_keyframe, copy
+                new.duration, new.is_keyframe = packet.duration, packet.is_keyframe
+                new.stream = copies[packet.stream.index]
                 container.mux(new)
     return target
 
@@ -136,6 +142,93 @@ def test_what_came_before_a_change_of_size_is_kept_if_asked(run, tmp_path, data_
     assert "at 0.100 s" in news.warnings[-1]
     assert "what came before is kept: 3 pictures" in news.warnings[-1]
     assert len(read(tmp_path / "out.mkv").frames) == 3
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4", "ts"])
+@pytest.mark.parametrize("first", range(5))
+def test_a_cut_of_a_whole_file_is_not_called_damaged(run, tmp_path, container, first):
+    source = make(
+        tmp_path / f"in.{container}",
+        codec="libx264",
+        options={"g": "12", "bf": "3"},
+        draw=smooth,
+        width=96,
+        height=64,
+        times=range(20),
+    )
+    news = run(source, tmp_path / "out.mkv", **LOSSLESS, start=Fraction(first, 25), strict=True)
+    assert (news.frames, news.warnings) == (20 - first, [])
+
+
+def test_what_cannot_be_decoded_is_not_held_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "HELD_BYTES", 2**14)
+    whole = clip(tmp_path / "whole.mkv", "ffv1", sound="pcm_s16le")
+    source = with_packets(whole, lambda _, data: bytes(len(data)), tmp_path / "in.mkv")
+    with pytest.raises(InputError, match=r"no picture within .* could be decoded"):
+        Source(str(source))
+
+
+@pytest.mark.parametrize("when", ["mask", "source"])
+def test_a_mask_stays_in_step_where_pictures_are_lost(run, tmp_path, when):
+    """The mask is white in the second half: there alone the result may differ."""
+    source = make(
+        tmp_path / "source.mkv", options={"g": "1"}, draw=smooth, width=96, height=64, times=range(FRAMES)
+    )
+
+    def half(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+        frame = av.VideoFrame(width, height, pix_fmt)
+        rows = np.frombuffer(frame.planes[0], np.uint8).reshape(height, -1)
+        rows[:] = 255 * (number >= FRAMES // 2)
+        return frame
+
+    mask = make(tmp_path / "mask.mkv", pix_fmt="gray", draw=half, width=96, height=64, times=range(FRAMES))
+    short = with_packets(
+        {"mask": mask, "source": source}[when],
+        lambda number, data: None if number in (5, 6, 7) else data,
+        tmp_path / "short.mkv",
+    )
+    files = {"mask": mask, "source": source, when: short}
+    run(files["source"], tmp_path / "out.mkv", {"strength": 1}, mask=str(files["mask"]), **LOSSLESS)
+    exact = {frame.pts: planes(frame) for frame in read(source).frames}
+    same = {
+        frame.pts: all(map(np.array_equal, planes(frame), exact[frame.pts]))
+        for frame in read(tmp_path / "out.mkv").frames
+    }
+    assert same == {pts: pts < 40 * FRAMES // 2 for pts in same}
+
+
+def test_damage_of_a_mask_is_told(run, tmp_path):
+    source = clip(tmp_path / "source.mkv", "ffv1")
+    mask = with_packets(source, zeroed(range(22, 25)), tmp_path / "mask.mkv")
+    level = get_level()
+    news = run(source, tmp_path / "out.mkv", mask=str(mask), **LOSSLESS)
+    assert news.report == (FRAMES, True)
+    assert "mask.mkv is damaged" in news.warnings[-1]
+    with pytest.raises(InputError, match=r"mask: .*mask\.mkv is damaged after"):
+        run(source, tmp_path / "strict.mkv", mask=str(mask), **LOSSLESS, strict=True)
+    assert get_level() == level
+
+
+def test_a_change_of_aspect_ratio_stops_the_job_and_can_be_cut(run, tmp_path):
+    parts = [
+        make(
+            tmp_path / f"{aspect.numerator}.m2v",
+            codec="mpeg2video",
+            draw=smooth,
+            options={"bf": "0"},
+            width=64,
+            height=48,
+            tags={"sample_aspect_ratio": aspect},
+        )
+        for aspect in (Fraction(1), Fraction(4, 3))
+    ]
+    source = tmp_path / "in.m2v"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(InputError, match=r"sample aspect ratio changes from 1 to 4/3 at (0\.\d+) s") as error:
+        run(source, tmp_path / "out.mkv", **LOSSLESS)
+    moment = Fraction(re.search(r"at ([\d.]+) s", str(error.value))[1])
+    assert run(source, tmp_path / "first.mkv", **LOSSLESS, end=moment).frames == 6
+    assert run(source, tmp_path / "second.mkv", **LOSSLESS, start=moment).frames == 6
 
 
 @pytest.mark.parametrize(("codec", "name"), [("libx264", "in.h264"), ("mpeg2video", "in.m2v")])

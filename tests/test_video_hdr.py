@@ -9,7 +9,7 @@ import pytest
 from jobs import FAST_X265, LOSSLESS, info
 from lab.media import assert_same_pictures, make, read, smooth
 
-from bdinn_core.errors import OutputError
+from bdinn_core.errors import InputError, OutputError
 from bdinn_core.video.codecs import plan_encoding
 from bdinn_core.video.hdr import HDR, read_hdr
 
@@ -95,6 +95,8 @@ def test_metadata_that_begins_later_stops_the_job(run, tmp_path):
         parts.append(make(tmp_path / "part.hevc", options=options, tags=PQ, **clip).read_bytes())
     source = tmp_path / "in.hevc"
     source.write_bytes(b"".join(parts))
-    with pytest.raises(OutputError, match=r"at 0\.\d+ s .* changes \(content light level\).*--hdr drop"):
+    with pytest.raises(InputError, match=r"dynamic range changes \(content light level; --hdr.*at 0\.240 s"):
         run(source, tmp_path / "out.mkv", **FAST_X265)
+    assert run(source, tmp_path / "part.mkv", **FAST_X265, keep_partial=True).report == (6, True)
     assert run(source, tmp_path / "out.mkv", **FAST_X265, hdr="drop").frames == 12
+    assert run(source, tmp_path / "out.y4m").frames == 12

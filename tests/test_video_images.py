@@ -1,5 +1,6 @@
 """Pictures in files of their own: PNG, TIFF and AVIF, single and in sequences."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lab.media import Clip, assert_same_pictures, make, picture, planes, read, s
 
 from bdinn_core import cli
 from bdinn_core.errors import InputError, OptionError, OutputError
-from bdinn_core.video.output import PartFolder
+from bdinn_core.video.part_files import PartFolder
 from bdinn_core.video.sequences import Pattern
 
 ROOT = Path(__file__).parent.parent
@@ -336,6 +337,39 @@ def test_files_whose_names_are_taken_meanwhile_are_not_put_in_place(tmp_path):
     part.discard()
     assert names(tmp_path) == ["2.png"]
     assert (tmp_path / "2.png").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("stop", range(9))
+def test_a_sequence_is_replaced_wholly_or_not_at_all(tmp_path, monkeypatch, stop):
+    """A signal may come at any of the moves."""
+    pattern = Pattern.parse(f"{tmp_path}/%d.png")
+    assert pattern is not None
+    for number in (1, 2):
+        (tmp_path / f"{number}.png").write_bytes(b"old")
+    part = PartFolder(pattern, overwrite=True)
+    for number in (1, 2, 3):
+        (part.path / f"{number}.png").write_bytes(b"new")
+    calls = itertools.count()
+
+    def interrupted(act: Callable[..., None]) -> Callable[..., None]:
+        def acting(*paths: Path) -> None:
+            number = next(calls)
+            if number == stop // 2 and not stop % 2:
+                raise KeyboardInterrupt
+            act(*paths)
+            if number == stop // 2:
+                raise KeyboardInterrupt
+
+        return acting
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupted(os.replace))
+        patch.setattr(os, "link", interrupted(os.link))
+        with pytest.raises(KeyboardInterrupt):
+            part.commit()
+    part.discard()
+    assert names(tmp_path) == ["1.png", "2.png"]
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"old"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX's signals")

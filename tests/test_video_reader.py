@@ -129,6 +129,21 @@ def test_pictures_are_counted_from_0(tmp_path):
     source.close()
 
 
+@pytest.mark.parametrize("name", ["in.ts", "in.m2v", "in.mpg", "in.flv", "in.avi", "in.nut"])
+@pytest.mark.parametrize("first", [1, 3, 40, 55])
+def test_a_cut_is_exact_wherever_key_pictures_are(tmp_path, name, first):
+    codec = {".m2v": "mpeg2video", ".mpg": "mpeg2video", ".avi": "mpeg4"}.get(Path(name).suffix, "libx264")
+    path = make(tmp_path / name, codec=codec, options={"g": "50"}, draw=smooth, times=range(60))
+    source = Source(str(path), Fraction(first, 25), strict=True)
+    wanted = [p.frame.planes[0] for p in pictures(source)]
+    source.close()
+    source = Source(str(path))
+    whole = [p.frame.planes[0] for p in pictures(source)]
+    source.close()
+    assert len(wanted) == 60 - first
+    assert all((a == b).all() for a, b in zip(wanted, whole[first:], strict=True))
+
+
 @pytest.mark.parametrize("codec", ["ffv1", "libx264"])
 @pytest.mark.parametrize(
     ("start", "end", "expected"),

@@ -11,6 +11,7 @@ from jobs import LOSSLESS
 from lab.media import assert_same_pictures, make, make_captioned, planes, read, seconds, smooth
 
 from bdinn_core.errors import InputError, OptionError, OutputError
+from bdinn_core.video import reader
 
 
 def two_videos(folder: Path, late: int = 0, count: int = 3) -> Path:
@@ -77,7 +78,8 @@ def test_all_video_streams_are_debanded_as_each_would_be(run, tmp_path, late, cu
         assert not same(found, pictures(source, index)[:count])
 
 
-def test_a_video_stream_that_begins_late_is_done_by_itself(run, tmp_path):
+def test_a_video_stream_that_begins_late_is_done_by_itself(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "HELD_BYTES", 2**19)
     source = two_videos(tmp_path, late=80, count=90)
     with pytest.raises(InputError, match=r"begins too late to be done beside the first.*--video-stream"):
         run(source, tmp_path / "out.mkv", **LOSSLESS, video_stream="all")

@@ -88,14 +88,9 @@ class Encoder:
         """Encodes a picture; the packets that are ready by then.
 
         Raises:
-            OutputError: if the encoder fails, or the picture says of its dynamic range what the first didn't.
+            OutputError: if the encoder fails.
         """
         time = float(picture.pts * self._info.time_base)
-        if picture.hdr and picture.hdr != self._info.hdr and not self._encoding.drops_hdr:
-            raise OutputError(
-                f"at {time:.3f} s what is said of the dynamic range changes ({picture.hdr}); "
-                "cut the file there (--end, --start), or give --hdr drop"
-            )
         self._durations[picture.pts] = picture.duration
         self._encoded += 1
         if picture.carrier.interlaced_frame and not self._interlaced:

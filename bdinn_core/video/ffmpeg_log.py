@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import av.logging
 
@@ -13,6 +14,8 @@ __all__ = ["listen", "overhear", "rejections"]
 # SVT-AV1 announces itself at length on stderr unless told to keep to errors.
 os.environ.setdefault("SVT_LOG", "1")
 
+_ONE_AT_A_TIME = Lock()
+"""FFmpeg has one log and one level for all threads."""
 _REJECTION = re.compile(r"Unknown option|Invalid value|Error parsing option", re.IGNORECASE)
 _PREFIX = re.compile(r"^\S+ \[(error|warning)\]: |^Svt\[\w+\]: ")
 
@@ -24,8 +27,8 @@ def listen() -> Iterator[list[str]]:
     Nothing else may write to stderr meanwhile. The list is filled when the context ends.
     """
     lines: list[str] = []
-    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
-    with tempfile.TemporaryFile() as sink, av.logging.Capture(local=False) as log:
+    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as sink, av.logging.Capture(local=False) as log:
+        level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
         stderr = os.dup(2)
         os.dup2(sink.fileno(), 2)
         av.logging.set_level(av.logging.WARNING)
@@ -48,8 +51,8 @@ def listen() -> Iterator[list[str]]:
 def overhear(name: str) -> Iterator[list[str]]:
     """Collects the errors that FFmpeg's part of that name logs inside, in whatever thread; at its end."""
     errors: list[str] = []
-    level = av.logging.get_level()
-    with av.logging.Capture(local=False) as log:
+    with _ONE_AT_A_TIME, av.logging.Capture(local=False) as log:
+        level = av.logging.get_level()
         av.logging.set_level(av.logging.ERROR)
         try:
             yield errors

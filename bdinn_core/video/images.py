@@ -13,7 +13,8 @@ from .cadence import ConstantRate
 from .codecs import IMAGE_CODECS, Encoding
 from .frames import FrameMaker, encode, open_encoder, set_tags
 from .job import VideoJob
-from .output import PartFile, PartFolder, output_pattern
+from .output import output_pattern
+from .part_files import PartFile, PartFolder
 from .probe import VideoInfo
 from .reader import Source
 from .track import Picture
@@ -59,7 +60,7 @@ class ImageWriter:
         self._warn = warn
         self._last = self._first
         self._finished = False
-        if self._pattern is None and (source.estimated_frames or 1) > 1:
+        if self._pattern is None and (source.estimated_frames or 1) > 2:  # it may be one too many
             self._refuse_second()
         _refuse_lost_range(info, encoding)
         _warn_of_lost_colours(info, encoding, warn)

@@ -37,7 +37,7 @@ class VideoJob:
     or `-` for y4m on standard output."""
     mask: str | None = None
     """Grey picture, or clip of the source's size and length, that scales the strength per pixel:
-    white works at full strength, black keeps the source."""
+    white works at full strength, black keeps the source. A clip goes by time, a sequence or y4m by number."""
     codec: str = "auto"
     """FFmpeg's name of the video encoder: libx265, libx264, libsvtav1, libvpx-vp9, ffv1, ... `auto` goes by
     OUT: png or tiff for pictures, libsvtav1 for .avif, libvpx-vp9 for .webm, else libx265."""

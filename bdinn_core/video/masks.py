@@ -8,6 +8,8 @@ import numpy as np
 
 from ..errors import InputError, OptionError
 from ..planes import Frame
+from .damage import Damage
+from .job import VideoJob
 from .probe import VideoInfo
 from .reader import Source
 from .track import Picture
@@ -33,42 +35,78 @@ def _named_mask() -> Iterator[None]:
 
 
 class MaskClip:
-    """Masks read picture by picture, in step with the source."""
+    """Masks read picture by picture, in step with the source.
+
+    Each is the one that is shown at the time of the source's picture, both counted from the first: so a
+    picture that one of them has lost shifts nothing. Clips without times go by number.
+
+    Args:
+        source: the clip.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._items = source.items(set())
+        self._pictures = (item for item in source.items(set()) if isinstance(item, Picture))
+        info = source.tracks[0].info
+        self._tick = info.time_base
+        self._tolerance = 1 / (4 * info.rate)  # a container may count milliseconds
+        self._begin = 0
+        self._picture: Picture | None = None
+        self._share: np.ndarray | None = None
 
-    def next(self, number: int) -> np.ndarray:
-        """The mask of frame `number`, asked for in order: (height, width) float32, 0..1.
+    @property
+    def damage(self) -> Damage:
+        """What was found wrong with the clip."""
+        return self._source.damage
+
+    def at(self, number: int, time: Fraction) -> np.ndarray:
+        """The mask of a frame of the source, asked for in order: (height, width) float32, 0..1.
+
+        Args:
+            number: of the frame.
+            time: in seconds after the first one.
 
         Raises:
             InputError: if the clip has ended.
         """
-        with _named_mask():
-            for item in self._items:
-                if isinstance(item, Picture):
-                    return _share(item.frame)
-        raise InputError(f"mask {self._source.name} ends before frame {number} of the source")
+        while not self._reaches(number, time + self._tolerance):
+            with _named_mask():
+                self._picture, self._share = next(self._pictures, None), None
+            if self._picture is None:
+                found = f" ({self.damage})" if self.damage else ""
+                raise InputError(f"mask {self._source.name} ends before frame {number} of the source{found}")
+            if self._picture.number == 0:
+                self._begin = self._picture.pts
+        if self._share is None:
+            assert self._picture is not None
+            self._share = _share(self._picture.frame)
+        return self._share
 
     def close(self) -> None:
         """Closes the clip."""
         self._source.close()
+
+    def _reaches(self, number: int, time: Fraction) -> bool:
+        """Whether the picture that was read last is the one for a frame, or a later one."""
+        picture = self._picture
+        if picture is None:
+            return False
+        if not self._source.has_times:
+            return picture.number >= number
+        return (picture.pts + picture.duration - self._begin) * self._tick > time
 
 
 Mask = np.ndarray | MaskClip
 """(height, width) float32 for all frames, or a clip of them."""
 
 
-def open_mask(name: str, info: VideoInfo, start: Fraction | None, end: Fraction | None, threads: int) -> Mask:
+def open_mask(job: VideoJob, name: str, info: VideoInfo) -> Mask:
     """Reads a mask.
 
     Args:
+        job: where the source is cut, as a clip must be too, and how it's read.
         name: the mask's file.
-        info: the source, whose size it must have.
-        start: where the source is cut, as a clip must be too.
-        end: likewise.
-        threads: how many its decoder may have; 0 is one a core.
+        info: the source's picture, whose size it must have.
 
     Raises:
         InputError: if it can't be read or has another size.
@@ -89,4 +127,4 @@ def open_mask(name: str, info: VideoInfo, start: Fraction | None, end: Fraction 
         still.close()
     rate = None if still.first_number is None else info.rate
     with _named_mask():
-        return MaskClip(Source(name, start, end, threads, rate=rate))
+        return MaskClip(Source(name, job.start, job.end, job.threads, strict=job.strict, rate=rate))

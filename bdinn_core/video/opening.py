@@ -139,7 +139,7 @@ def _open(name: str, accelerator: HWAccel | None, allow_url: bool, options: dict
     if "://" in name and not Path(name).exists():
         if not allow_url:
             raise InputError(f"{name} is an address: give --allow-url to open it")
-        return Opened(av.open(name, "r", hwaccel=accelerator), b"", lambda: 0)
+        return Opened(av.open(name, "r", options=options, hwaccel=accelerator), b"", lambda: 0)
     options = options if allow_url else {**options, **_local_only()}
     path = Path(name)
     if not path.exists():

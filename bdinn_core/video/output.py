@@ -1,8 +1,6 @@
-"""The result's file: checked first, written under a temporary name, in place only when complete."""
+"""Where a result goes: what it may be, and what writes it."""
 
 import os
-import secrets
-import shutil
 import stat
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +14,7 @@ from .opening import STDIO
 from .sequences import Pattern
 from .track import Picture
 
-__all__ = ["PartFile", "PartFolder", "Writer", "check_output", "output_pattern"]
+__all__ = ["Writer", "check_output", "output_pattern"]
 
 
 def check_output(job: VideoJob) -> None:
@@ -32,6 +30,8 @@ def check_output(job: VideoJob) -> None:
             raise OptionError("standard output is a terminal; pipe it, or name a file")
         return
     output = Path(job.output)
+    if output.suffix.lower() == ".avif" and Pattern.parse(job.output) is not None:
+        raise OptionError(f"output {output} is no sequence: one .avif holds them all; .png makes many files")
     pattern = output_pattern(job.output)
     try:
         if not output.parent.is_dir():
@@ -88,83 +88,3 @@ class Writer(Protocol):
     def close(self) -> None:
         """Discards the result unless it's finished."""
         ...
-
-
-class PartFile:
-    """A file written beside `output` under a temporary name, short and of the same extension."""
-
-    def __init__(self, output: str, overwrite: bool) -> None:
-        self._output = Path(output)
-        self._overwrite = overwrite
-        self.path = self._output.with_name(f".{secrets.token_hex(4)}.part{self._output.suffix}")
-
-    def commit(self) -> None:
-        """Gives the complete file its name, in one step.
-
-        Raises:
-            OutputError: if the system won't have it, or somebody took the name meanwhile.
-        """
-        _put(self.path, self._output, self._overwrite)
-
-    def discard(self) -> None:
-        """Removes what was written, if anything."""
-        self.path.unlink(missing_ok=True)
-
-
-class PartFolder:
-    """A folder beside an image sequence to be, in which its files are written under their names."""
-
-    def __init__(self, pattern: Pattern, overwrite: bool) -> None:
-        self._pattern = pattern
-        self._overwrite = overwrite
-        self.path = pattern.folder / f".{secrets.token_hex(4)}.part"
-        try:
-            self.path.mkdir()
-        except OSError as error:
-            raise OutputError(f"{pattern} can't be written ({error.strerror})") from error
-
-    def commit(self) -> None:
-        """Puts the complete files in place, one by one, or none of them where none are to be replaced.
-
-        Raises:
-            OutputError: if the system won't have one, or somebody took its name meanwhile.
-        """
-        placed: list[Path] = []
-        try:
-            for path in sorted(self.path.iterdir()):
-                output = self._pattern.folder / path.name
-                _put(path, output, self._overwrite)
-                placed.append(output)
-        except BaseException:
-            for path in [] if self._overwrite else placed:
-                path.unlink(missing_ok=True)
-            raise
-        self.discard()
-
-    def discard(self) -> None:
-        """Removes what was written, if anything."""
-        shutil.rmtree(self.path, ignore_errors=True)
-
-
-def _put(part: Path, output: Path, overwrite: bool) -> None:
-    """Gives a complete file its name, in one step."""
-    try:
-        if overwrite or not _link(part, output):
-            os.replace(part, output)
-        else:
-            part.unlink()
-    except FileExistsError as error:
-        raise OutputError(f"{output} has come to exist meanwhile; add -y to replace it") from error
-    except OSError as error:
-        raise OutputError(f"{output} can't be put in place ({error.strerror})") from error
-
-
-def _link(path: Path, name: Path) -> bool:
-    """Gives a file another name, unless that's taken; false where the system has no such links."""
-    try:
-        os.link(path, name)
-    except FileExistsError:
-        raise
-    except OSError:
-        return False
-    return True

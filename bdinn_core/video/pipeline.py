@@ -67,22 +67,27 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> Report
         for track in source.tracks:
             options.check_source(track.info.format.num_planes)
             if job.mask is not None:
-                mask = open_mask(job.mask, track.info, job.start, job.end, job.threads)
+                mask = open_mask(job, job.mask, track.info)
                 if isinstance(mask, MaskClip):
                     opened.enter_context(closing(mask))
                 masks[track.index] = mask
         encodings = {track.index: _plan(job, track, options) for track in source.tracks}
         writer = opened.enter_context(closing(_open_writer(job, source, encodings, progress)))
         opened.enter_context(_torch_threads(job.threads))
-        filters = [_Filter(i, options, encodings[i], masks.get(i), progress) for i in encodings]
+        filters = [
+            _Filter(track, options, encodings[track.index], masks.get(track.index), progress)
+            for track in source.tracks
+        ]
         progress.begin(source.estimated_frames)
         count, failure = _run_stages(source, filters, writer, progress, job.keep_partial)
         writer.finish()
     if failure is not None:
         progress.warn(f"{failure}; what came before is kept: {count} pictures")
-    if source.damage:
-        progress.warn(f"{source.damage}")
-    return Report(count, bool(failure or source.damage))
+    clips = [mask for mask in masks.values() if isinstance(mask, MaskClip)]
+    damages = [damage for damage in (source.damage, *(clip.damage for clip in clips)) if damage]
+    for damage in damages:
+        progress.warn(f"{damage}")
+    return Report(count, bool(failure or damages))
 
 
 def _open_source(job: VideoJob, device: str, progress: Progress) -> Source:
@@ -97,6 +102,7 @@ def _open_source(job: VideoJob, device: str, progress: Progress) -> Source:
         strict=job.strict,
         video_stream=job.video_stream,
         rate=job.rate,
+        keep_hdr=job.hdr == "keep" and not is_y4m(job.output),
     )
     for track in source.tracks:
         if accelerator is not None and not track.accelerated:
@@ -158,7 +164,7 @@ class _Filter:
 
     def __init__(
         self,
-        index: int,
+        track: Track,
         options: DebandOptions,
         encoding: Encoding,
         mask: Mask | None,
@@ -166,7 +172,9 @@ class _Filter:
     ) -> None:
         from ..engine import Debander
 
-        self._index = index
+        self._index = track.index
+        self._tick = track.tick
+        self._begin = 0
         still = mask if isinstance(mask, np.ndarray) else None
         depth = 32 if encoding.pixel.is_float else encoding.pixel.bit_depth
         self._engine = Debander(replace(options, mask=still, output_depth=depth), progress.warn)
@@ -178,9 +186,14 @@ class _Filter:
         own = [p for p in batch if p.stream == self._index]
         if not own:
             return []
-        masks = None if self._clip is None else [self._clip.next(p.number) for p in own]
+        if own[0].number == 0:
+            self._begin = own[0].pts
+        masks = None if self._clip is None else [self._mask_of(p, self._clip) for p in own]
         frames = self._engine.process([p.content for p in own], own[0].number, masks)
         return [_result(p, frame) for p, frame in zip(own, frames, strict=True)]
+
+    def _mask_of(self, picture: Picture, clip: MaskClip) -> np.ndarray:
+        return clip.at(picture.number, (picture.pts - self._begin) * self._tick)
 
 
 def _ahead(source: Source, batch_size: int) -> int:

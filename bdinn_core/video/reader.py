@@ -5,12 +5,13 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import chain
 from math import prod
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NoReturn
 
 import av
 from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Disposition
 
 from ..errors import InputError, OptionError
 from .damage import Damage
@@ -29,10 +30,13 @@ TOLERATED_SECONDS = Fraction(1, 2)
 """How much shorter than stated a whole file may be."""
 MOST_FAILURES = 16
 """Attempts to read on from a place that can't be read."""
-MOST_AHEAD = 64
-"""Pictures held while the first one of another stream is looked for."""
-SEEK_MARGIN_SECONDS = 1
-"""Containers seek by decoding time, which runs ahead of the time a picture is shown."""
+HELD_BYTES = 2**28
+"""What may be held while the first pictures are looked for."""
+BYTES_A_PIXEL = 3
+"""What a decoded picture takes, about."""
+SEEK_MARGINS = (1, 10, 60, 10**9)
+"""How many seconds before the first picture wanted reading begins; the next where that comes too late.
+Containers seek by decoding time, which runs ahead of the times shown; some not to key pictures."""
 _TELLING_LENGTH = ("matroska,webm", "flv")
 """FFmpeg's names of containers that say how long they are; of others, it guesses that from the bitrate."""
 
@@ -49,6 +53,11 @@ def _place(packet: Packet) -> tuple[int, int | None]:
     return packet.stream_index, packet.pts
 
 
+def _is_before(packet: Packet, moment: Fraction) -> bool:
+    """Whether what's in a packet begins before a moment; cover art is for all times."""
+    return time_of(packet) < moment and not packet.stream.disposition & Disposition.attached_pic
+
+
 class Source:
     """A media file being read, from `start` to `end`.
 
@@ -62,6 +71,7 @@ class Source:
         strict: whether the first damage is an error; else what can be decoded is.
         video_stream: which video stream is decoded, counted from 0 without cover art, or all of them.
         rate: pictures a second of an image sequence or a single picture.
+        keep_hdr: whether it matters what is said of high dynamic range.
 
     Where either is given the file is cut: times are counted from the first picture kept. Where
     neither is, times stay as they are, even if the first isn't 0.
@@ -82,6 +92,7 @@ class Source:
         strict: bool = False,
         video_stream: int | Literal["all"] = 0,
         rate: Fraction | None = None,
+        keep_hdr: bool = True,
     ) -> None:
         self.name = "standard input" if name == STDIO else name
         self._opened = open_input(name, accelerator, allow_url, rate)
@@ -89,7 +100,7 @@ class Source:
         self.damage = Damage(self.name)
         """What was found wrong so far, in what was wanted."""
         videos = find_videos(self.container, self.name, video_stream)
-        self.tracks = [Track(video, self.name, self.damage, threads) for video in videos]
+        self.tracks = [Track(video, self.name, self.damage, threads, keep_hdr) for video in videos]
         """The video streams that are decoded."""
         self._by_index = {track.index: track for track in self.tracks}
         self.cut = start is not None or end is not None
@@ -110,15 +121,17 @@ class Source:
             firsts = self._skip_to(self._origin + start)
             if len(firsts) < len(self.tracks):
                 raise OptionError(f"start ({float(start):g} s) is past the last picture of {self.name}")
+            for first in firsts:
+                first.track.describe(first.frame, self._opened.start)
             self.damage.forget()  # what isn't wanted may be damaged, or lack what it refers to
         elif strict and self.damage:
             raise InputError(f"{self.damage}")
         self.damage.strict = strict
-        for first in firsts:
-            first.track.begin(first.frame, skipped=bool(start))
         begin = min(time_of(first.frame) for first in firsts)
         self.timeline = Timeline(begin, self._end, self.cut, self.damage)
         """When everything happens in the result."""
+        for track in self.tracks:
+            track.begin(self.timeline.offset, self._origin)
         self.skips = begin > self._origin
         """Whether the result begins with a later picture than the source."""
         opened, ticks = self._opened, int(self.timeline.offset / self.tracks[0].tick)
@@ -126,6 +139,15 @@ class Source:
         """Of an image sequence, the number of the file shown at 0; each tick is one more."""
         self.estimated_frames = self._estimate_frames(start or Fraction(0), end)
         """How many pictures there will be, going by the file's own data; `None` if it has none."""
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the file says when each picture is shown."""
+        return not (self.tracks[0].of_stills or self._is_y4m)
+
+    @property
+    def _is_y4m(self) -> bool:
+        return self._opened.start.startswith(Y4M_MAGIC)
 
     def close(self) -> None:
         """Closes the file."""
@@ -150,7 +172,7 @@ class Source:
                 past = self.timeline.is_past(time)
                 if not isinstance(item, Packet):
                     if not item.track.ended:
-                        yield from item.track.push(item.frame, self.timeline.offset, wanted=not past)
+                        yield from item.track.push(item.frame, wanted=not past)
                 elif past:
                     late.discard(item.stream_index)
                 elif item.stream_index in streams and self.timeline.move(item):
@@ -203,7 +225,7 @@ class Source:
 
     def _compare_with_size(self) -> None:
         """A y4m is whole pictures: of one that's cut, FFmpeg says nothing."""
-        if not self._opened.start.startswith(Y4M_MAGIC) or self._end is not None:
+        if not self._is_y4m or self._end is not None:
             return
         info = self.tracks[0].info
         sizes = [
@@ -216,17 +238,13 @@ class Source:
     def _compare_with_claims(self) -> None:
         """Nothing may be lost in silence: compares what came with what went in and what the file says."""
         for track in self.tracks:
-            track.compare_with_packets(self._end)
-            if track.stated_seconds is not None:
-                stated = track.stated_seconds
-                wanted = stated if self._end is None else min(stated, self._end - self._origin)
-                track.compare_with_duration(wanted, self._origin - self.timeline.offset)
+            track.audit.close(self._end, self._origin, track.info.rate)
         stated = self._stated_seconds
         if self._end is not None or stated is None or any(track.stated_seconds for track in self.tracks):
             return
         missing = stated + Fraction(self.container.start_time or 0, av.time_base) - self._reached
         if missing > TOLERATED_SECONDS and self.container.format.name in _TELLING_LENGTH:
-            self.tracks[0].miss(missing)
+            self.tracks[0].audit.misses(missing, self.tracks[0].info.rate)
 
     @property
     def _stated_seconds(self) -> Fraction | None:
@@ -240,25 +258,37 @@ class Source:
             The first pictures in the order of the tracks, without those that there are none of.
         """
         firsts: dict[int, Decoded] = {}
-        ahead = 0
+        size = 0
         before = iter(self._held)
         self._held = deque()
         for item in chain(before, self._items):
             if isinstance(item, Packet):
-                self._held.append(item)
-            elif moment is None or time_of(item.frame) >= moment:
-                self._held.append(item)
+                if moment is not None and _is_before(item, moment - SUBTITLE_SECONDS):
+                    continue
+                size += item.size
+            elif moment is not None and time_of(item.frame) < moment:
+                continue
+            else:
                 firsts.setdefault(item.track.index, item)
-                ahead += 1
+                size += item.frame.width * item.frame.height * BYTES_A_PIXEL
+            self._held.append(item)
             if len(firsts) == len(self.tracks):
                 break
-            if ahead > MOST_AHEAD:
-                raise InputError(
-                    f"{self.name}: another video stream begins too late to be done beside the first; "
-                    "do one after the other, by number (--video-stream)"
-                )
+            if size > HELD_BYTES:
+                self._refuse_late(bool(firsts))
         self._held.extend(before)
         return [firsts[track.index] for track in self.tracks if track.index in firsts]
+
+    def _refuse_late(self, others: bool) -> NoReturn:
+        if others:
+            raise InputError(
+                f"{self.name}: another video stream begins too late to be done beside the first; "
+                "do one after the other, by number (--video-stream)"
+            )
+        mebibytes = HELD_BYTES >> 20
+        raise InputError(
+            f"{self.name}: no picture within {mebibytes} MiB could be decoded; it may be damaged or encrypted"
+        )
 
     def _drain_held(self) -> Iterator[Decoded | Packet]:
         while self._held:
@@ -269,16 +299,19 @@ class Source:
         if len(self.tracks) > 1:  # key frames of several needn't coincide: all is read up to there
             return self._hold_firsts(moment)
         texts = self._texts_before(moment)
-        try:
-            # Of stills the very one: before the first, FFmpeg would read all and find none.
-            self._seek(moment - (0 if self.tracks[0].of_stills else SEEK_MARGIN_SECONDS))
-        except FFmpegError:
-            pass  # a pipe: read up to there
-        else:
+        # Of stills the very one: before the first, FFmpeg would read all and find none.
+        for margin in (0,) if self.tracks[0].of_stills else SEEK_MARGINS:
+            try:
+                self._seek(max(moment - margin, Fraction(0)))
+            except FFmpegError:
+                break  # a pipe: read up to there
             self._items.close()
             self._items = self._decode()
             self._held.clear()
             self.tracks[0].rewind()
+            landed = self._hold_firsts(None)
+            if landed and time_of(landed[0].frame) <= moment:
+                break  # else it begins with the next key picture, which is too late
         firsts = self._hold_firsts(moment)
         rest = [i for i in self._held if not (isinstance(i, Packet) and _place(i) in texts)]
         self._held = deque([*texts.values(), *rest])

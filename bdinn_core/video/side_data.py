@@ -23,6 +23,7 @@ _STATIC_HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
 def _graph(thread: int, filters: tuple[str, ...], width: int, height: int, pix_fmt: str) -> av.filter.Graph:
     """FFmpeg's `sidedata` with such arguments, kept for a thread: making it takes longer than its use."""
     graph = av.filter.Graph()
+    graph.threads = 1  # else it keeps one for every core
     source = graph.add_buffer(width=width, height=height, format=pix_fmt, time_base=Fraction(1, 25))
     steps = [graph.add("sidedata", arguments) for arguments in filters]
     graph.link_nodes(source, *steps, graph.add("buffersink")).configure()

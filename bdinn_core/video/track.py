@@ -1,11 +1,10 @@
 """One video stream being decoded: its pictures in the order they are shown, and what is wrong with them."""
 
-from array import array
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, inf
+from math import ceil
 from typing import TYPE_CHECKING
 
 import av
@@ -17,25 +16,23 @@ from av.video.stream import VideoStream
 
 from ..errors import InputError
 from ..planes import Frame
+from .audit import Audit
 from .damage import Damage
 from .ffmpeg_log import overhear
 from .formats import Repacker, read_planes
-from .hdr import HDR, read_hdr
+from .hdr import read_hdr
 from .hwaccel import without_pixels, wrap_planes
 from .opening import holds_stills, reason
 from .probe import VideoInfo, describe, fraction, stated_tags, stored_format
+from .side_data import read_side_data
 
 if TYPE_CHECKING:  # importing torch takes seconds
     from ..transfer import AnyFrame
 
 __all__ = ["Picture", "Track", "time_of"]
 
-TOLERATED_FRAMES = 2
-"""How much shorter than stated a picture may be: some count what players drop."""
 NEW_START_SECONDS = 1
 """How far times may go back by damage; farther, another recording begins."""
-_WITH_HIDDEN_PICTURES = {"vp8", "vp9", "libdav1d", "av1", "libvpx", "libvpx-vp9", "libaom-av1"}
-"""Decoders of codecs in which packets may hold pictures that are only referred to."""
 _TELLING_BY_LOG = {"ffv1"}
 """Decoders that replace what is damaged and say so nowhere else."""
 
@@ -52,8 +49,6 @@ class Picture:
     """Its planes, which may have stayed on the GPU that decoded them."""
     alpha: np.ndarray | None
     """Alpha plane (height, width), or `None`."""
-    hdr: HDR
-    """What it says of high dynamic range beyond its tags."""
     pts: int
     """When it's shown, in ticks of the stream's time base; the first may be after 0."""
     duration: int
@@ -83,6 +78,7 @@ class Track:
         name: the source's, for messages.
         damage: is told what's wrong.
         threads: how many the decoder may have; 0 is one a core.
+        keep_hdr: whether it matters what is said of high dynamic range.
 
     Raises:
         InputError: if there's no decoder for it.
@@ -91,13 +87,17 @@ class Track:
     info: VideoInfo
     """What its pictures are, once the first is known."""
 
-    def __init__(self, stream: VideoStream, name: str, damage: Damage, threads: int = 0) -> None:
+    def __init__(
+        self, stream: VideoStream, name: str, damage: Damage, threads: int = 0, keep_hdr: bool = True
+    ) -> None:
         self.stream = stream
         self._name = name
         self._damage = damage
         assert isinstance(stream.container, InputContainer)
         self.of_stills = holds_stills(stream.container)
         """Whether its pictures are files of their own, which tell no times."""
+        self.audit = Audit(stream, damage, self.of_stills)
+        self._keep_hdr = keep_hdr
         context = stream.codec_context
         context.thread_count = threads
         # Not several pictures at once: after damage, what other threads hold would be lost.
@@ -108,12 +108,12 @@ class Track:
             raise InputError(f"{name} can't be decoded ({reason(error)})") from error
         self._repack = Repacker()
         self._last_pts: int | None = None
-        self._packet_times = array("q")
-        self._first_pts = 0
-        self._lost = 0
+        self._aspect: Fraction | None = None
+        self._reshaped: tuple[int, Fraction] | None = None
+        self._offset = 0
+        self._origin = Fraction(0)
         self._count = 0
         self._held: Picture | None = None
-        self._last: Picture | None = None
         self.ended = False
         """Whether a picture has come that isn't wanted any more."""
 
@@ -148,102 +148,65 @@ class Track:
         Raises:
             InputError: where time starts anew, or for damage if that's strict.
         """
-        if packet.size and not packet.is_discard:
-            self._packet_times.append((packet.dts if packet.pts is None else packet.pts) or 0)
+        self.audit.goes_in(packet)
         name = self.stream.codec_context.name
         try:
             with overhear(name) if name in _TELLING_BY_LOG else nullcontext([]) as errors:
                 frames = self.stream.decode(packet)
         except FFmpegError as error:
-            self._lost += 1
-            self._damage.add("lost", reason(error), time=self.last_time)
+            self.audit.fails(packet, reason(error), self.last_time)
             return
-        if packet.is_corrupt or errors or any(frame.is_corrupt for frame in frames):
-            self._damage.add("faulty", "faults in the stream", time=self.last_time)
+        self._watch_aspect(packet)
+        faulty = sum(frame.is_corrupt for frame in frames) or bool(packet.is_corrupt or errors)
+        self._damage.add("faulty", "faults in the stream", count=faulty, time=self.last_time)
         for frame in frames:
             frame.pts = self._last_pts = self._timestamp(frame)
             yield frame
 
     def rewind(self) -> None:
-        """Forgets the time, where reading goes on at another place."""
+        """Forgets what came, where reading goes on at another place."""
         self._last_pts = None
+        self.audit.rewind()
 
     def describe(self, first: av.VideoFrame, file_start: bytes) -> None:
-        """Finds out what the pictures are, by the first of them and the first bytes of the file."""
+        """Finds out what the pictures are, by the first one wanted and the first bytes of the file."""
         self.info = describe(self.stream, first, self._name, file_start)
+        if self._reshaped is not None:  # on the way to it
+            _, aspect = self._reshaped
+            tags = replace(self.info.tags, sample_aspect_ratio=aspect)
+            self.info, self._aspect, self._reshaped = replace(self.info, tags=tags), aspect, None
 
-    def begin(self, first: av.VideoFrame, skipped: bool) -> None:
-        """Says which is the first frame wanted, and whether what came before was skipped."""
-        self._first_pts = first.pts or 0
-        if skipped:
-            self._lost = 0
+    def begin(self, offset: Fraction, origin: Fraction) -> None:
+        """Says how many seconds are taken off all times, and when the first picture is shown."""
+        self._offset = int(offset / self.tick)
+        self._origin = origin
 
-    def push(self, frame: av.VideoFrame, offset: Fraction, wanted: bool) -> Iterator[Picture]:
+    def push(self, frame: av.VideoFrame, wanted: bool) -> Iterator[Picture]:
         """Takes the next frame and gives the picture before it, if any: only now its duration is known.
 
         Args:
             frame: the next one.
-            offset: seconds to take off its time.
             wanted: false for the first one that is past the end.
 
         Raises:
             InputError: if size, format or colours change; the message names the time.
         """
-        following = self._picture(frame, offset)
-        held, self._held = self._held, following if wanted else None
+        following = self._picture(frame) if wanted else None
+        held, self._held = self._held, following
         self._count += wanted
         self.ended = not wanted
         if held is not None:
-            self._last = replace(held, duration=following.pts - held.pts)
-            yield self._last
+            yield self._shown(held, (frame.pts or 0) - self._offset - held.pts)
 
     def flush(self) -> Iterator[Picture]:
         """The last picture, if it hasn't been given yet."""
         held, self._held = self._held, None
         if held is not None:
-            self._last = replace(held, duration=held.carrier.duration or self._ticks_a_frame())
-            yield self._last
+            yield self._shown(held, held.carrier.duration or self._ticks_a_frame())
 
-    def compare_with_packets(self, end: Fraction | None) -> None:
-        """Takes note of lost pictures: whatever goes into a decoder is to come out.
-
-        Args:
-            end: first second of the file that isn't wanted any more.
-
-        Raises:
-            InputError: if there are any and damage is strict.
-        """
-        if self.stream.codec_context.name in _WITH_HIDDEN_PICTURES:
-            return
-        # What is shown before the first picture refers to others that aren't there.
-        last = inf if end is None else ceil(end / self.tick)
-        expected = sum(self._first_pts <= time < last for time in self._packet_times)
-        lost = expected - self._lost - self._count
-        why = f"{lost} of {expected} pictures didn't come out of the decoder"
-        self._damage.add("lost", why, count=lost)
-
-    def compare_with_duration(self, wanted: Fraction, origin: Fraction) -> None:
-        """Takes note of pictures that are missing at the end.
-
-        Args:
-            wanted: how many seconds there should be.
-            origin: what they are counted from, in seconds of the result.
-
-        Raises:
-            InputError: likewise.
-        """
-        if self._last is not None:
-            # What came but couldn't be decoded is counted already.
-            came = max(self._packet_times) - min(self._packet_times) + self._ticks_a_frame()
-            reached = max((self._last.pts + self._last.duration) * self.tick - origin, came * self.tick)
-            tolerated = 0 if self.of_stills else TOLERATED_FRAMES / self.info.rate
-            if reached < wanted - tolerated:
-                self.miss(wanted - reached)
-
-    def miss(self, seconds: Fraction) -> None:
-        """Takes note that so much is missing at the end."""
-        why = f"it ends {float(seconds):.3f} s before it says"
-        self._damage.add("missing", why, count=max(1, round(seconds * self.info.rate)))
+    def _shown(self, picture: Picture, duration: int) -> Picture:
+        self.audit.comes_out(picture.pts + self._offset, duration, picture.content.interlaced)
+        return replace(picture, duration=duration)
 
     def estimate_frames(self, seconds: Fraction | None, cut: bool) -> int | None:
         """How many pictures there will be; `None` if nothing tells.
@@ -273,9 +236,14 @@ class Track:
         self._damage.add("misplaced", "time goes back", time=time)
         return self._last_pts + 1
 
-    def _picture(self, video: av.VideoFrame, offset: Fraction) -> Picture:
+    def _picture(self, video: av.VideoFrame) -> Picture:
         info = self.info
-        self._refuse_change(video)
+        change = self._change(video)
+        if change is not None:
+            raise InputError(
+                f"{self._name}: the {change} at {float(time_of(video) - self._origin):.3f} s; "
+                "cut the file there (--end, --start) and do the parts one by one"
+            )
         on_gpu = video.sw_format is not None
         content, alpha = wrap_planes(video, info.format) if on_gpu else None, None
         if content is not None:
@@ -289,28 +257,38 @@ class Track:
             number=self._count,
             content=content,
             alpha=alpha,
-            hdr=read_hdr(video),
-            pts=(video.pts or 0) - int(offset / self.tick),
+            pts=(video.pts or 0) - self._offset,
             duration=1,
             carrier=carrier,
         )
 
-    def _refuse_change(self, video: av.VideoFrame) -> None:
-        """Refuses a frame that the result couldn't show as what it is."""
+    def _change(self, video: av.VideoFrame) -> str | None:
+        """What a frame says of itself that the first one said otherwise, so that the result couldn't."""
         info, pix_fmt = self.info, stored_format(video)
-        change = None
         if (video.width, video.height, pix_fmt) != (info.width, info.height, info.pix_fmt):
             before = f"{info.width}x{info.height} {info.pix_fmt}"
-            change = f"picture changes from {before} to {video.width}x{video.height} {pix_fmt}"
-        else:
-            for name, value in stated_tags(video).items():
-                if value != (before := getattr(info.tags, name)):
-                    change = f"{name} of its colours changes from {before} to {value} (as H.273 numbers it)"
-        if change is not None:
-            raise InputError(
-                f"{self._name}: the {change} at {float(time_of(video)):.3f} s; "
-                "cut the file there (--end, --start) and do the parts one by one"
-            )
+            return f"picture changes from {before} to {video.width}x{video.height} {pix_fmt}"
+        for name, value in stated_tags(video).items():
+            if value != (before := getattr(info.tags, name)):
+                return f"{name} of its colours changes from {before} to {value} (as H.273 numbers it)"
+        if self._reshaped is not None and (video.pts or 0) >= self._reshaped[0]:
+            return f"sample aspect ratio changes from {self._aspect} to {self._reshaped[1]}"
+        matrix = read_side_data(video).get("DISPLAYMATRIX")
+        if matrix is not None and bytes(matrix) != info.display_matrix:
+            return "rotation changes"
+        hdr = read_hdr(video)
+        if hdr and hdr != info.hdr and self._keep_hdr:
+            return f"dynamic range changes ({hdr}; --hdr drop leaves it out)"
+        return None
+
+    def _watch_aspect(self, packet: Packet) -> None:
+        """Takes note of a new sample aspect ratio: frames don't say theirs, and the decoder is ahead."""
+        ratio = self.stream.codec_context.sample_aspect_ratio
+        aspect = fraction(ratio) if ratio else self._aspect
+        if self._aspect is None:
+            self._aspect = aspect
+        elif aspect is not None and aspect != self._aspect and self._reshaped is None:
+            self._reshaped = (packet.dts if packet.pts is None else packet.pts) or 0, aspect
 
     def _ticks_a_frame(self) -> int:
         return max(1, round(1 / (self.info.rate * self.tick)))

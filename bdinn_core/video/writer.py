@@ -21,7 +21,7 @@ from .ffmpeg_log import listen
 from .job import VideoJob
 from .metadata import lost_keys, lost_marks
 from .opening import reason
-from .output import PartFile
+from .part_files import PartFile
 from .probe import COVER_ART
 from .reader import Source
 from .subtitles import Converter, text_codec

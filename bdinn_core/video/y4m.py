@@ -14,7 +14,7 @@ from .codecs import Encoding, choose_pixel
 from .formats import PixelFormat, Tags
 from .job import VideoJob
 from .opening import STDIO
-from .output import PartFile
+from .part_files import PartFile
 from .probe import VideoInfo
 from .track import Picture
 

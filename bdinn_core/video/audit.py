@@ -1,0 +1,122 @@
+"""Whether all that went into a decoder came out, and whether it's as much as the file says."""
+
+from array import array
+from bisect import bisect_right
+from fractions import Fraction
+from math import ceil, inf
+
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from .damage import Damage
+from .probe import fraction
+
+__all__ = ["Audit"]
+
+TOLERATED_FRAMES = 2
+"""How much shorter than stated a video may be: some files count what players drop."""
+_WITH_HIDDEN_PICTURES = {"vp8", "vp9", "libdav1d", "av1", "libvpx", "libvpx-vp9", "libaom-av1"}
+"""Decoders of codecs in which packets may hold pictures that are only referred to."""
+_REPEAT_BYTES = 19
+"""The largest packet of MPEG-4 Visual that only says that the picture stays."""
+
+
+class Audit:
+    """Keeps account of one video stream. Times are in ticks of the stream, as in the file.
+
+    Args:
+        stream: the stream.
+        damage: is told what's missing.
+        of_stills: whether its pictures are files of their own, none of which may be missing.
+    """
+
+    def __init__(self, stream: VideoStream, damage: Damage, of_stills: bool) -> None:
+        self._stream = stream
+        self._damage = damage
+        self._of_stills = of_stills
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Starts anew, where reading goes on at another place."""
+        self._went_in, self._failed, self._came_out = array("q"), array("q"), array("q")
+        self._until = 0
+        self._interlaced = False
+
+    def goes_in(self, packet: Packet) -> None:
+        """A packet goes into the decoder."""
+        repeats = self._stream.codec_context.name == "mpeg4" and packet.size <= _REPEAT_BYTES
+        if packet.size and not packet.is_discard and not repeats:
+            self._went_in.append(_moment(packet))
+
+    def fails(self, packet: Packet, why: str, time: Fraction | None) -> None:
+        """The decoder refuses a packet.
+
+        Raises:
+            InputError: if damage is strict.
+        """
+        self._failed.append(_moment(packet))
+        self._damage.add("lost", why, time=time)
+
+    def comes_out(self, pts: int, duration: int, interlaced: bool) -> None:
+        """A picture that's wanted is shown."""
+        self._came_out.append(pts)
+        self._until = pts + duration
+        self._interlaced |= interlaced
+
+    def close(self, end: Fraction | None, origin: Fraction, rate: Fraction) -> None:
+        """Takes note of what's missing.
+
+        Args:
+            end: first second of the file that isn't wanted any more.
+            origin: when its first picture is shown, in seconds.
+            rate: frames a second.
+
+        Raises:
+            InputError: if there's anything and damage is strict.
+        """
+        if not self._came_out:
+            return
+        tick = fraction(self._stream.time_base)
+        if self._stream.codec_context.name not in _WITH_HIDDEN_PICTURES:
+            expected = self._expected(inf if end is None else ceil(end / tick), 1 / (rate * tick))
+            silent = expected - len(self._came_out)
+            why = f"{silent} of {expected} pictures didn't come out of the decoder"
+            self._damage.add("lost", why, count=silent)
+        if self._stream.duration is not None:
+            stated = self._stream.duration * tick
+            wanted = stated if end is None else min(stated, end - origin)
+            # What came but couldn't be decoded is counted already.
+            came = max(self._went_in) - min(self._went_in) + 1 / (rate * tick)
+            reached = max(self._until * tick - origin, came * tick)
+            if reached < wanted - (0 if self._of_stills else TOLERATED_FRAMES / rate):
+                self.misses(wanted - reached, rate)
+
+    def misses(self, seconds: Fraction, rate: Fraction) -> None:
+        """Takes note that so much is missing at the end.
+
+        Raises:
+            InputError: if damage is strict.
+        """
+        why = f"it ends {float(seconds):.3f} s before it says"
+        self._damage.add("missing", why, count=max(1, round(seconds * rate)))
+
+    def _expected(self, last: float, frame: Fraction) -> int:
+        """How many pictures should have come out, of those shown before `last`.
+
+        What is shown before the first picture refers to others that aren't there. A field may have a packet
+        of its own, but a picture with the one before it.
+        """
+        first = self._came_out[0]
+        wanted = [time for time in self._went_in if first <= time < last]
+        if self._interlaced:
+            shown = set(self._came_out)
+            wanted = [t for t in wanted if t in shown or t - self._before(t) >= frame * 3 / 4]
+        return len(wanted) - sum(first <= time < last for time in self._failed)
+
+    def _before(self, time: int) -> int:
+        """When the picture that is shown at a time began to be."""
+        return self._came_out[bisect_right(self._came_out, time) - 1]
+
+
+def _moment(packet: Packet) -> int:
+    return (packet.dts if packet.pts is None else packet.pts) or 0
