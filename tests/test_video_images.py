@@ -341,7 +341,7 @@ def test_files_whose_names_are_taken_meanwhile_are_not_put_in_place(tmp_path):
 
 @pytest.mark.parametrize("stop", range(9))
 def test_a_sequence_is_replaced_wholly_or_not_at_all(tmp_path, monkeypatch, stop):
-    """A signal may come at any of the moves."""
+    """Whatever fails, at any of the moves."""
     pattern = Pattern.parse(f"{tmp_path}/%d.png")
     assert pattern is not None
     for number in (1, 2):
@@ -370,6 +370,47 @@ def test_a_sequence_is_replaced_wholly_or_not_at_all(tmp_path, monkeypatch, stop
     part.discard()
     assert names(tmp_path) == ["1.png", "2.png"]
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"old"}
+
+
+def test_a_signal_waits_until_a_sequence_is_in_place(tmp_path, monkeypatch):
+    pattern = Pattern.parse(f"{tmp_path}/%d.png")
+    assert pattern is not None
+    part = PartFolder(pattern, overwrite=False)
+    for number in (1, 2, 3):
+        (part.path / f"{number}.png").write_bytes(b"new")
+    link = os.link
+
+    def interrupted(*paths: Path) -> None:
+        link(*paths)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "link", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        part.commit()
+    part.discard()
+    assert names(tmp_path) == ["1.png", "2.png", "3.png"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), r"f002\.png is missing"),
+        (lambda path: path.write_bytes(b""), r"f002\.png is empty"),
+        (lambda path: (path.unlink(), path.symlink_to("nowhere")), r"f002\.png can't be read"),
+        (lambda path: (path.unlink(), path.mkdir()), r"f002\.png can't be read"),
+    ],
+)
+def test_no_picture_of_a_sequence_is_passed_over(run, tmp_path, spoil, message):
+    source = frames(tmp_path / "in")
+    spoil(tmp_path / "in" / "f002.png")
+    with pytest.raises(InputError, match=message):
+        run(source, tmp_path / "out.mkv", **EXACT)
+
+
+def test_numbers_beyond_what_ffmpeg_counts_are_refused(run, tmp_path):
+    (tmp_path / "20240101120000.png").write_bytes(b"a picture")
+    with pytest.raises(InputError, match="FFmpeg counts no further"):
+        run(tmp_path / "%d.png", tmp_path / "out.mkv")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX's signals")

@@ -60,7 +60,9 @@ class ImageWriter:
         self._warn = warn
         self._last = self._first
         self._finished = False
-        if self._pattern is None and (source.estimated_frames or 1) > 2:  # it may be one too many
+        track = source.tracks[0]
+        sure = None if source.cut else track.estimate_frames(track.stated_seconds, cut=False)
+        if self._pattern is None and (sure or 1) > 1:
             self._refuse_second()
         _refuse_lost_range(info, encoding)
         _warn_of_lost_colours(info, encoding, warn)

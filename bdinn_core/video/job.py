@@ -102,7 +102,7 @@ class VideoJob:
         if not isinstance(self.hwaccel, str) or not re.fullmatch(r"none|cuda(:[0-9]+)?", self.hwaccel):
             raise OptionError(f"hwaccel must be none, cuda or cuda:N, not {self.hwaccel!r}")
         if self.rate is not None and (not isinstance(self.rate, Fraction) or not 0 < self.rate <= MOST_RATE):
-            raise OptionError(f"rate must be a fraction of at most {MOST_RATE} a second, not {self.rate!r}")
+            raise OptionError(f"rate must be a number of pictures a second > 0, not {self.rate}")
         _check_seconds("start", self.start)
         _check_seconds("end", self.end)
         if self.end is not None and self.end <= (self.start or 0):

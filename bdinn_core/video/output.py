@@ -37,9 +37,9 @@ def check_output(job: VideoJob) -> None:
         if not output.parent.is_dir():
             raise OptionError(f"output directory {output.parent} doesn't exist")
         there = [output] if pattern is None else [pattern.path(number) for number in pattern.numbers()]
-        found = {path: path.stat() for path in there}
-    except FileNotFoundError:
-        return
+        found = {path: path.stat() for path in there if _is_taken(path)}
+    except FileNotFoundError as error:
+        raise OptionError(f"output {error.filename} is a link to nothing; name a file") from error
     except OSError as error:
         raise OutputError(f"output {output} can't be written ({error.strerror})") from error
     read = {file for name in (job.source, job.mask) if name for file in _files(name)}
@@ -53,6 +53,14 @@ def check_output(job: VideoJob) -> None:
             raise OptionError(f"output {path} exists; add -y to replace it")
 
 
+def _is_taken(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def output_pattern(output: str) -> Pattern | None:
     """The pattern that `output` is, if it names pictures in files of their own; of videos a % is itself."""
     return Pattern.parse(output) if Path(output).suffix.lower() in IMAGE_CODECS else None
@@ -61,8 +69,11 @@ def output_pattern(output: str) -> Pattern | None:
 def _files(source: str) -> list[tuple[int, int]]:
     """What the system knows the files of a source by."""
     pattern = None if os.path.exists(source) else Pattern.parse(source)
-    paths = [Path(source)] if pattern is None else [pattern.path(number) for number in pattern.numbers()]
-    return [(status.st_dev, status.st_ino) for status in (p.stat() for p in paths if p.exists())]
+    try:
+        paths = [Path(source)] if pattern is None else [pattern.path(number) for number in pattern.numbers()]
+        return [(status.st_dev, status.st_ino) for status in (p.stat() for p in paths if p.exists())]
+    except OSError:
+        return []  # reading it will say why
 
 
 class Writer(Protocol):

@@ -3,12 +3,40 @@
 import os
 import secrets
 import shutil
+import signal
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from threading import current_thread, main_thread
+from typing import Any
 
 from ..errors import OutputError
 from .sequences import Pattern
 
 __all__ = ["PartFile", "PartFolder"]
+
+_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def _undisturbed[T](act: Callable[..., T]) -> Callable[..., T]:
+    """Lets the signals that end a job wait until `act` is done: half done would be neither old nor new."""
+
+    @wraps(act)
+    def acting(*arguments: Any) -> T:
+        if current_thread() is not main_thread():
+            return act(*arguments)
+        waiting: list[int] = []
+        handled = [n for n in _ENDING if callable(signal.getsignal(n))]
+        before = {n: signal.signal(n, lambda number, _: waiting.append(number)) for n in handled}
+        try:
+            return act(*arguments)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for number in waiting:
+                signal.raise_signal(number)
+
+    return acting
 
 
 class PartFile:
@@ -44,6 +72,7 @@ class PartFolder:
         except OSError as error:
             raise OutputError(f"{pattern} can't be written ({error.strerror})") from error
 
+    @_undisturbed
     def commit(self) -> None:
         """Puts the complete files in place, one by one; where that fails, all is as it was before.
 
@@ -51,7 +80,7 @@ class PartFolder:
             OutputError: if the system won't have one, or somebody took its name meanwhile.
         """
         complete = sorted(self.path.iterdir())
-        begun: list[Path] = []  # each before it's touched: a signal may come at any moment
+        begun: list[Path] = []
         try:
             self._replaced.mkdir()
             for path in complete:
@@ -60,9 +89,11 @@ class PartFolder:
                 if self._overwrite and output.exists():
                     os.replace(output, self._replaced / path.name)
                 _put(path, output, overwrite=False)
-        except BaseException:
+        except BaseException as error:
             for path in begun:
                 self._take_back(path)
+            if isinstance(error, OSError):
+                raise OutputError(f"{self._pattern} can't be put in place ({error.strerror})") from error
             raise
         self.discard()
 

@@ -1,5 +1,6 @@
 """Image sequences: pictures in files of their own, whose names differ by a number."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from ..errors import InputError
 
 __all__ = ["Pattern"]
 
+_LAST = 2**31 - 2
 _NUMBER = re.compile(r"%(?:0(\d{1,2}))?d")
 
 
@@ -47,15 +49,16 @@ class Pattern:
         if not self.folder.is_dir():
             return []
         name = re.compile(f"{re.escape(self.before)}([0-9]+){re.escape(self.after)}")
-        matches = (name.fullmatch(file.name) for file in self.folder.iterdir())
+        matches = (name.fullmatch(file) for file in os.listdir(self.folder))
         found = ((int(match[1]), match[0]) for match in matches if match)
-        return sorted(n for n, file in found if self.path(n).name == file and self.path(n).is_file())
+        return sorted(number for number, file in found if self.path(number).name == file)
 
     def first_of_all(self) -> int:
         """The number of the first file of a sequence that is whole.
 
         Raises:
-            InputError: if there's no file, or one is missing in between or empty, where FFmpeg would stop.
+            InputError: if there's no file, or one is missing in between, empty or can't be read, where FFmpeg
+                would stop; or if it can't count so far.
         """
         numbers = self.numbers()
         if not numbers:
@@ -65,8 +68,15 @@ class Pattern:
                 raise InputError(
                     f"{self.path(expected)} is missing: {self} has numbers {numbers[0]} to {numbers[-1]}"
                 )
-            if not self.path(number).stat().st_size:
-                raise InputError(f"{self.path(number)} is empty")
+            path = self.path(number)
+            if not path.is_file() or not os.access(path, os.R_OK):
+                raise InputError(f"{path} can't be read")
+            if not path.stat().st_size:
+                raise InputError(f"{path} is empty")
+        if numbers[-1] > _LAST:
+            raise InputError(
+                f"{self.path(numbers[-1])}: FFmpeg counts no further than {_LAST}; rename the files"
+            )
         return numbers[0]
 
     def __str__(self) -> str:
