@@ -91,6 +91,41 @@ def with_profile(path: Path) -> Path:
     return with_chunk(path, b"iCCP", b"a profile\0\0" + zlib.compress(PROFILE))
 
 
+def adam7(path: Path, pixels: np.ndarray) -> Path:
+    """A grey PNG whose lines are stored in seven passes."""
+    height, width = pixels.shape
+    steps = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    lines = [b"\0" + row.tobytes() for x, y, dx, dy in steps for row in pixels[y::dy, x::dx]]
+    header = struct.pack(">2I5B", width, height, 8, 0, 0, 0, 1)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    return path
+
+
+def test_a_png_stored_in_passes_has_no_fields(run, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48), np.uint8)
+    source = adam7(tmp_path / "in.png", pixels)
+    assert run(source, tmp_path / "out.png", **EXACT).warnings == []
+    assert np.array_equal(planes(read(tmp_path / "out.png").frames[0])[0], pixels)
+    assert run(source, tmp_path / "out.mkv", **LOSSLESS).warnings == []
+    assert not read(tmp_path / "out.mkv").frames[0].interlaced_frame
+
+
+def test_half_a_jpeg_is_told(run, tmp_path):
+    """Its decoder says so in the log alone."""
+    clip = make(tmp_path / "in.mkv", codec="mjpeg", pix_fmt="yuvj420p", draw=noise, times=[0])
+    with av.open(str(clip)) as container:
+        data = bytes(next(container.demux(video=0)))
+    (tmp_path / "in.jpg").write_bytes(data)
+    assert not run(tmp_path / "in.jpg", tmp_path / "whole.mkv", **LOSSLESS).report.damaged
+    (tmp_path / "in.jpg").write_bytes(data[: len(data) // 2])
+    assert run(tmp_path / "in.jpg", tmp_path / "half.mkv", **LOSSLESS).report == (1, True)
+
+
 @pytest.mark.parametrize(
     ("extension", "pix_fmt"),
     [

@@ -586,3 +586,11 @@ def test_the_benchmark_prints_targets_and_compares(tiny, tmp_path):
     assert any(row.startswith("frames thrice to moving") and row.endswith(">= 2.5") for row in rows)
     again = table("--compare", tmp_path / "old.json")
     assert all(" was " in row and row.endswith("x") for row in again[1:])
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.y4m", "%d.png", "out.tif"])
+def test_a_cut_without_a_picture_is_refused(run, tmp_path, name):
+    source = make(tmp_path / "in.mkv", pix_fmt="gray", width=96, height=64)
+    with pytest.raises(OptionError, match=r"in\.mkv, stream 0, has no picture between start and end"):
+        run(source, tmp_path / name, start=Fraction(5, 100), end=Fraction(6, 100))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]

@@ -171,6 +171,17 @@ def test_a_cut_starts_at_0_and_holds_the_right_pictures(tmp_path, codec, start, 
     assert all((a == b.frame.planes[0]).all() for a, b in zip(wanted, found, strict=True))
 
 
+def test_times_of_reordered_pictures_in_avi(tmp_path):
+    """It stores one time a packet, in the order of decoding."""
+    path = make(tmp_path / "in.avi", codec="libx264", options={"bf": "3"}, draw=smooth, times=range(30))
+    source = Source(str(path), strict=True)
+    shown = pictures(source)
+    source.close()
+    assert [b.pts - a.pts for a, b in pairwise(shown)] == [1] * 29
+    brightness = [p.frame.planes[0].mean() for p in shown]  # grows from picture to picture
+    assert brightness == sorted(brightness)
+
+
 def test_a_start_past_the_end_is_refused(tmp_path):
     with pytest.raises(OptionError, match="past the last picture"):
         Source(str(make(tmp_path / "a.mkv")), Fraction(10))

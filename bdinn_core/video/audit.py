@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 from .damage import Damage
 from .probe import fraction
 
-__all__ = ["Audit"]
+__all__ = ["Audit", "moment"]
 
 TOLERATED_FRAMES = 2
 """How much shorter than stated a video may be: some files count what players drop."""
@@ -46,7 +46,7 @@ class Audit:
         """A packet goes into the decoder."""
         repeats = self._stream.codec_context.name == "mpeg4" and packet.size <= _REPEAT_BYTES
         if packet.size and not packet.is_discard and not repeats:
-            self._went_in.append(_moment(packet))
+            self._went_in.append(moment(packet))
 
     def fails(self, packet: Packet, why: str, time: Fraction | None) -> None:
         """The decoder refuses a packet.
@@ -54,7 +54,7 @@ class Audit:
         Raises:
             InputError: if damage is strict.
         """
-        self._failed.append(_moment(packet))
+        self._failed.append(moment(packet))
         self._damage.add("lost", why, time=time)
 
     def comes_out(self, pts: int, duration: int, interlaced: bool) -> None:
@@ -118,5 +118,6 @@ class Audit:
         return self._came_out[bisect_right(self._came_out, time) - 1]
 
 
-def _moment(packet: Packet) -> int:
+def moment(packet: Packet) -> int:
+    """When what's in a packet is shown, in ticks, as far as the file says."""
     return (packet.dts if packet.pts is None else packet.pts) or 0

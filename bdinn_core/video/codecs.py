@@ -275,7 +275,7 @@ def _obstacle(codec: str, pixel: PixelFormat, width: int, height: int) -> str | 
 def _takers(pix_fmt: str, output_depth: int, info: VideoInfo) -> list[str]:
     """Encoders that take such pictures in the format asked for."""
     found = []
-    for codec in _RULES:
+    for codec in (name for name in _RULES if name not in IMAGE_CODECS.values()):
         pixel = choose_pixel(pix_fmt, output_depth, info.pixel, _pix_fmts(codec))
         if pixel is not None and _obstacle(codec, pixel, info.width, info.height) is None:
             found.append(codec)

@@ -19,11 +19,22 @@ from .hdr import HDR, read_hdr
 from .opening import Y4M_MAGIC, holds_stills
 from .side_data import read_side_data
 
-__all__ = ["COVER_ART", "VideoInfo", "describe", "find_videos", "fraction", "stated_tags", "stored_format"]
+__all__ = [
+    "COVER_ART",
+    "VideoInfo",
+    "describe",
+    "find_videos",
+    "fraction",
+    "has_fields",
+    "stated_tags",
+    "stored_format",
+]
 
 COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
 MOST_PIXELS = 2**27
 """16384 x 8192. A few bytes can claim any size, and decoders take memory for what they're told."""
+_STORED_IN_PASSES = {"png", "apng", "gif"}
+"""Codecs that call it interlaced if lines are stored in another order than shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +133,11 @@ def stated_tags(item: av.VideoFrame | VideoCodecContext) -> dict[str, int]:
     return {name: value for name, value in found.items() if value != getattr(Tags, name)}
 
 
+def has_fields(stream: VideoStream, frame: av.VideoFrame) -> bool:
+    """Whether the lines of a frame belong by turns to two fields, of two moments."""
+    return frame.interlaced_frame and stream.codec_context.name not in _STORED_IN_PASSES
+
+
 def _unsaid_range(stream: VideoStream, frame: av.VideoFrame) -> int:
     """The range of a picture that doesn't say it, as FFmpeg numbers it: full in RGB, and in grey stills."""
     assert isinstance(stream.container, InputContainer)
@@ -161,7 +177,7 @@ def describe(stream: VideoStream, frame: av.VideoFrame, name: str, start: bytes 
         tags=tags,
         time_base=fraction(stream.time_base),
         rate=_rate(stream),
-        interlaced=frame.interlaced_frame,
+        interlaced=has_fields(stream, frame),
         display_matrix=None if matrix is None else bytes(matrix),
         hdr=read_hdr(frame),
     )

@@ -26,8 +26,8 @@ SKEW_SECONDS = 10
 """How far behind the picture a file's sound may be stored."""
 SUBTITLE_SECONDS = 30
 """How long before a cut a subtitle that is still shown there may have begun."""
-TOLERATED_SECONDS = Fraction(1, 2)
-"""How much shorter than stated a whole file may be."""
+TOLERATED_SECONDS = Fraction(1, 5)
+"""How much shorter than stated a whole file may be: not all packets say how long they last."""
 MOST_FAILURES = 16
 """Attempts to read on from a place that can't be read."""
 HELD_BYTES = 2**28
@@ -120,7 +120,10 @@ class Source:
         if start:
             firsts = self._skip_to(self._origin + start)
             if len(firsts) < len(self.tracks):
-                raise OptionError(f"start ({float(start):g} s) is past the last picture of {self.name}")
+                which = " of a video stream" if len(self.tracks) > 1 else ""
+                raise OptionError(
+                    f"start ({float(start):g} s) is past the last picture{which} of {self.name}"
+                )
             for first in firsts:
                 first.track.describe(first.frame, self._opened.start)
             self.damage.forget()  # what isn't wanted may be damaged, or lack what it refers to

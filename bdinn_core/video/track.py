@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from heapq import heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,14 @@ from av.video.stream import VideoStream
 
 from ..errors import InputError
 from ..planes import Frame
-from .audit import Audit
+from .audit import Audit, moment
 from .damage import Damage
 from .ffmpeg_log import overhear
 from .formats import Repacker, read_planes
 from .hdr import read_hdr
 from .hwaccel import without_pixels, wrap_planes
 from .opening import holds_stills, reason
-from .probe import VideoInfo, describe, fraction, stated_tags, stored_format
+from .probe import VideoInfo, describe, fraction, has_fields, stated_tags, stored_format
 from .side_data import read_side_data
 
 if TYPE_CHECKING:  # importing torch takes seconds
@@ -33,7 +34,9 @@ __all__ = ["Picture", "Track", "time_of"]
 
 NEW_START_SECONDS = 1
 """How far times may go back by damage; farther, another recording begins."""
-_TELLING_BY_LOG = {"ffv1"}
+_REORDERED = {"h264", "hevc"}
+"""Codecs whose pictures are stored in another order than shown, however far apart."""
+_TELLING_BY_LOG = {"ffv1", "mjpeg"}
 """Decoders that replace what is damaged and say so nowhere else."""
 
 
@@ -107,12 +110,16 @@ class Track:
         except FFmpegError as error:
             raise InputError(f"{name} can't be decoded ({reason(error)})") from error
         self._repack = Repacker()
+        # AVI has but one time a packet, in the order of decoding, and FFmpeg takes it for the other.
+        self._reorders = stream.container.format.name == "avi" and context.name in _REORDERED
+        self._moments: list[int] = []
         self._last_pts: int | None = None
         self._aspect: Fraction | None = None
         self._reshaped: tuple[int, Fraction] | None = None
         self._offset = 0
         self._origin = Fraction(0)
-        self._count = 0
+        self.count = 0
+        """Of the pictures that are wanted, so far."""
         self._held: Picture | None = None
         self.ended = False
         """Whether a picture has come that isn't wanted any more."""
@@ -157,6 +164,8 @@ class Track:
             self.audit.fails(packet, reason(error), self.last_time)
             return
         self._watch_aspect(packet)
+        if self._reorders and packet.size:
+            heappush(self._moments, moment(packet))
         faulty = sum(frame.is_corrupt for frame in frames) or bool(packet.is_corrupt or errors)
         self._damage.add("faulty", "faults in the stream", count=faulty, time=self.last_time)
         for frame in frames:
@@ -166,6 +175,7 @@ class Track:
     def rewind(self) -> None:
         """Forgets what came, where reading goes on at another place."""
         self._last_pts = None
+        self._moments.clear()
         self.audit.rewind()
 
     def describe(self, first: av.VideoFrame, file_start: bytes) -> None:
@@ -193,7 +203,7 @@ class Track:
         """
         following = self._picture(frame) if wanted else None
         held, self._held = self._held, following
-        self._count += wanted
+        self.count += wanted
         self.ended = not wanted
         if held is not None:
             yield self._shown(held, (frame.pts or 0) - self._offset - held.pts)
@@ -222,6 +232,8 @@ class Track:
     def _timestamp(self, frame: av.VideoFrame) -> int:
         """When `frame` is shown, in ticks; counted on where the file doesn't say."""
         pts = frame.dts if frame.pts is None else frame.pts
+        if self._moments:
+            pts = heappop(self._moments)
         if self._last_pts is None:
             return pts or 0
         if pts is None:
@@ -251,10 +263,11 @@ class Track:
         else:
             planar = video if info.pix_fmt.startswith("yuvj") else self._repack(video, info.pixel.name)
             content, alpha = read_planes(planar, info.pixel, info.format)
+            content = replace(content, interlaced=has_fields(self.stream, video))
             carrier = planar if on_gpu else video
         return Picture(
             stream=self.index,
-            number=self._count,
+            number=self.count,
             content=content,
             alpha=alpha,
             pts=(video.pts or 0) - self._offset,
@@ -288,7 +301,7 @@ class Track:
         if self._aspect is None:
             self._aspect = aspect
         elif aspect is not None and aspect != self._aspect and self._reshaped is None:
-            self._reshaped = (packet.dts if packet.pts is None else packet.pts) or 0, aspect
+            self._reshaped = moment(packet), aspect
 
     def _ticks_a_frame(self) -> int:
         return max(1, round(1 / (self.info.rate * self.tick)))

@@ -88,7 +88,7 @@ def _header(info: VideoInfo, pixel: PixelFormat, first: av.VideoFrame) -> str:
     ratio = f"{aspect.numerator}:{aspect.denominator if aspect else 0}"
     color_range = {1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}.get(tags.range, "")
     size = f"W{info.width} H{info.height} F{info.rate.numerator}:{info.rate.denominator}"
-    fields = ("b" if _shows_bottom_first(first) else "t") if first.interlaced_frame else "p"
+    fields = ("b" if _shows_bottom_first(first) else "t") if info.interlaced else "p"
     return f"YUV4MPEG2 {size} I{fields} A{ratio} C{layout}{color_range}\n"
 
 
