@@ -82,9 +82,8 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> Report
         count, failure = _run_stages(source, filters, writer, progress, job.keep_partial)
         for track in source.tracks:
             if not track.count:
-                raise OptionError(
-                    f"{source.name} has no picture between start and end in stream {track.index}"
-                )
+                where = f"{source.name}, stream {track.index},"
+                raise OptionError(f"{where} has no picture between start and end; move one of them")
         writer.finish()
     if failure is not None:
         progress.warn(f"{failure}; what came before is kept: {count} pictures")
