@@ -99,19 +99,27 @@ def with_steps(make: Callable[[int], LiftingStep]) -> BDINN:
     return model
 
 
-class _Ungated(LatentEdit):
-    def _edited(self, high, gate, shift):
-        return high + shift * amount_around(high)
+class _Summed(LatentEdit):
+    """Shifts in proportion to the details around, instead of gates."""
+
+    def _edited(self, high, gate):
+        return high + gate * amount_around(high)
 
 
-class _Unshifted(LatentEdit):
-    def _edited(self, high, gate, shift):
-        return high * (1 + torch.tanh(gate))
+class _Shifted(LatentEdit):
+    """Gates, and shifts in proportion to the details around."""
+
+    def _edited(self, high, gate):
+        gate, shift = gate.chunk(2, 1)
+        return high * (1 + torch.tanh(gate)) + shift * amount_around(high)
 
 
-class _ShiftedAnywhere(LatentEdit):
-    def _edited(self, high, gate, shift):
-        return high * (1 + torch.tanh(gate)) + shift
+def with_shifts() -> BDINN:
+    """The base with a shift beside each gate."""
+    model = edited_by(_Shifted)
+    for edit, width in zip(model.edits, BASE.widths, strict=True):
+        edit.last = zero_convolution(width, 6)
+    return model
 
 
 def edited_by(kind: type[LatentEdit]) -> BDINN:
@@ -168,9 +176,8 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
     "predicted by subnets": lambda: with_steps(lambda width: _SubnetStep(1, width // 3)),
     "no context from coarser": without_context,
     "no descriptions of finer": lambda: edited_by(_Blind),
-    "no gate": lambda: edited_by(_Ungated),
-    "no shift": lambda: edited_by(_Unshifted),
-    "shifts anywhere": lambda: edited_by(_ShiftedAnywhere),
+    "shifts instead of gates": lambda: edited_by(_Summed),
+    "shifts beside gates": with_shifts,
 }
 
 

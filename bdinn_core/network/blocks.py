@@ -54,8 +54,47 @@ class LiftingStep(nn.Module):
         return self.predict(replicate_pad(differences(low), 1))
 
 
-class LatentEdit(nn.Module):
-    """What to make of a scale's latent.
+class _Edit(nn.Module):
+    """What every edit is made of: a first layer, hidden ones that add to its features, and a last one.
+
+    Args:
+        seen: Channels of what the first layer sees.
+        width: Hidden channels.
+        depth: Hidden layers.
+        channels: Channels of what the last layer gives.
+        banded: Whether the hidden layers are banded deformable convolutions.
+    """
+
+    def __init__(self, seen: int, width: int, depth: int, channels: int, banded: bool = False) -> None:
+        super().__init__()
+        self.first = convolution(seen, width)
+        self.hidden = nn.ModuleList(convolution(width, width, banded) for _ in range(depth))
+        self.last = zero_convolution(width, channels)
+
+    def _through_layers(
+        self, low: torch.Tensor, description: torch.Tensor, context: torch.Tensor | float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the last layer gives, (N, channels, H, W), and the features (N, width, H, W) behind it.
+
+        Args:
+            low: Averages (N, C, H, W).
+            description: Of the scale, (N, width, H, W).
+            context: Added to what the first layer gives.
+        """
+        seen = torch.cat([description, difference_features(low)], 1)
+        features = leaky_gelu(self.first(replicate_pad(seen, 1)) + context)
+        for layer in self.hidden:
+            features = features + F.gelu(layer(replicate_pad(features, 1)))
+        features = limited(features)
+        return self.last(replicate_pad(features, 1)), features
+
+
+class LatentEdit(_Edit):
+    """What to make of a scale's latent: each of its details is scaled by 0..2.
+
+    Taking away a band's edge asks a gate for one number that says so, whatever the edge's height; a sum
+    would have to know its exact negative. Where there are no details, nothing was lost, and a flat plane
+    comes back as it was.
 
     Args:
         channels: Channels of the picture.
@@ -67,12 +106,9 @@ class LatentEdit(nn.Module):
     """
 
     def __init__(self, channels: int, finer: int, width: int, depth: int, coarser: int, banded: bool) -> None:
-        super().__init__()
+        super().__init__(width + 3 * channels, width, depth, 3 * channels, banded)
         self.describe = convolution(6 * channels + finer, width)
         self.context = nn.Conv2d(coarser, width, 1)
-        self.first = convolution(width + 3 * channels, width)
-        self.hidden = nn.ModuleList(convolution(width, width, banded) for _ in range(depth))
-        self.last = zero_convolution(width, 6 * channels)
 
     def description(self, low: torch.Tensor, high: torch.Tensor, finer: torch.Tensor | None) -> torch.Tensor:
         """Features (N, width, H, W) of what arrived at this scale and, by `finer`, below it.
@@ -102,26 +138,15 @@ class LatentEdit(nn.Module):
         context = self.context(coarser)
         if context.shape[2:] != high.shape[2:]:
             context = F.interpolate(context, size=high.shape[2:], mode="bilinear")
-        seen = torch.cat([description, difference_features(low)], 1)
-        features = leaky_gelu(self.first(replicate_pad(seen, 1)) + context)
-        for layer in self.hidden:
-            features = features + F.gelu(layer(replicate_pad(features, 1)))
-        features = limited(features)
-        gate, shift = self.last(replicate_pad(features, 1)).chunk(2, 1)
-        return self._edited(high, gate, shift), features
+        gate, features = self._through_layers(low, description, context)
+        return self._edited(high, gate), features
 
-    def _edited(self, high: torch.Tensor, gate: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-        """Details scaled by 0..2 and shifted, each (N, 3C, H, W).
-
-        Taking away a band's edge asks a gate for one number that says so, and a sum for its exact
-        negative. Shifts are in proportion to the details around: where there are none, nothing was
-        lost, and a flat plane comes back as it was.
-        """
-        return high * (1 + torch.tanh(gate)) + shift * amount_around(high)
+    def _edited(self, high: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        return high * (1 + torch.tanh(gate))
 
 
-class TopEdit(nn.Module):
-    """The edit of the coarsest averages, in proportion to the steps between them.
+class TopEdit(_Edit):
+    """The edit of the coarsest averages: shifts in proportion to the steps between them.
 
     Args:
         channels: Channels of the picture.
@@ -129,10 +154,7 @@ class TopEdit(nn.Module):
     """
 
     def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.first = convolution(3 * channels + width, width)
-        self.hidden = convolution(width, width)
-        self.last = zero_convolution(width, channels)
+        super().__init__(width + 3 * channels, width, 1, channels)
 
     def forward(self, low: torch.Tensor, description: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The restored averages of `low` (N, C, H, W), and the hidden features (N, width, H, W) behind them.
@@ -141,8 +163,5 @@ class TopEdit(nn.Module):
             low: Averages of the coarsest scale, not restored.
             description: That scale's, (N, width, H, W).
         """
-        seen = torch.cat([difference_features(low), description], 1)
-        features = leaky_gelu(self.first(replicate_pad(seen, 1)))
-        features = limited(features + F.gelu(self.hidden(replicate_pad(features, 1))))
-        shift = self.last(replicate_pad(features, 1))
+        shift, features = self._through_layers(low, description)
         return low + shift * amount_around(differences(low)), features

@@ -5,7 +5,7 @@ reads, with its margin of one repeated pixel: nothing is padded or concatenated 
 details are float32 throughout, for the lifting must stay lossless.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ class CudaPyramid(Pyramid):
             for step, edit, below in zip(model.steps, model.edits, finer, strict=True)
         ]
         assert isinstance(model.top, TopEdit)  # for the type checker: to it, any `Top` would do
-        self.top = _Top(model.top, self.config.widths[-1], dtype)
+        self.top = _Top(model.top, dtype)
 
 
 class _Level:
@@ -55,9 +55,7 @@ class _Level:
         self._predict = step.predict.weight.detach().float().contiguous()
         self._describe = _Convolution(edit.describe, dtype, turned=finer)
         self._context = edit.context.weight.detach().flatten(1).to(dtype), _bias(edit.context).to(dtype)
-        self._first = _Convolution(edit.first, dtype)
-        self._hidden = [_layer(layer, dtype) for layer in edit.hidden]
-        self._last = _Convolution(edit.last, dtype)
+        self._edit = _Edit(edit, dtype)
 
     def describe(
         self, x: torch.Tensor, finer: torch.Tensor | None
@@ -84,46 +82,59 @@ class _Level:
         self, low: torch.Tensor, high: torch.Tensor, description: torch.Tensor, coarser: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         low, high = low.contiguous(), high.contiguous()
-        seen = _edit_input(low, description, self._dtype)
         context = F.linear(_channels_last(coarser).to(self._dtype), *self._context)
-        features = _with_margin(low, self._first.channels, self._dtype)
-        _activate(self._first, seen, features, leak=LEAK, context=context, limited=not self._hidden)
-        features = _through(self._hidden, features)
-        conv = self._last(features)
+        gates, features = self._edit(low, description, context)
         x = low.new_empty(len(low), 1, 2 * low.shape[2], 2 * low.shape[3])
         with torch.cuda.device_of(x):
             kernels.merge[_programs(low)](
-                *(low, high, conv, self._last.bias, self._predict, x, low.shape[2], low.shape[3]),
-                CONV=conv.shape[3],
+                *(low, high, gates, self._edit.bias, self._predict, x, low.shape[2], low.shape[3]),
+                CONV=gates.shape[3],
                 BLOCK=MOST_PIXELS,
             )
-        return x, _without_margin(features, self._first.channels)
+        return x, features
 
 
 class _Top:
     """The edit of the coarsest averages, as `pyramid.Top`."""
 
-    def __init__(self, edit: TopEdit, width: int, dtype: torch.dtype) -> None:
-        self._dtype = dtype
-        self._first = _Convolution(edit.first, dtype, turned=width)
-        self._hidden = [_layer(edit.hidden, dtype)]
-        self._last = _Convolution(edit.last, dtype)
+    def __init__(self, edit: TopEdit, dtype: torch.dtype) -> None:
+        self._edit = _Edit(edit, dtype)
 
     def __call__(self, low: torch.Tensor, description: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         low = low.contiguous()
-        seen = _edit_input(low, description, self._dtype)
-        features = _with_margin(low, self._first.channels, self._dtype)
-        _activate(self._first, seen, features, leak=LEAK)
-        features = _through(self._hidden, features)
-        conv = self._last(features)
+        shift, features = self._edit(low, description)
         edited = torch.empty_like(low)
         with torch.cuda.device_of(low):
             kernels.edit_top[_programs(low)](
-                *(low, conv, self._last.bias, edited, low.shape[2], low.shape[3]),
-                CONV=conv.shape[3],
+                *(low, shift, self._edit.bias, edited, low.shape[2], low.shape[3]),
+                CONV=shift.shape[3],
                 BLOCK=MOST_PIXELS,
             )
-        return edited, _without_margin(features, self._first.channels)
+        return edited, features
+
+
+class _Edit:
+    """The layers of an edit; the kernel that reads the last one's result adds its bias."""
+
+    def __init__(self, edit: LatentEdit | TopEdit, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._first = _Convolution(edit.first, dtype)
+        self._hidden = [_layer(layer, dtype) for layer in edit.hidden]
+        self._last = _Convolution(edit.last, dtype)
+        self.bias = self._last.bias
+
+    def __call__(
+        self, low: torch.Tensor, description: torch.Tensor, context: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the last layer gives, (N, H, W, channels), and the features (N, width, H, W) behind it."""
+        features = _with_margin(low, self._first.channels, self._dtype)
+        seen = _edit_input(low, description, self._dtype)
+        _activate(self._first, seen, features, leak=LEAK, context=context, limited=not self._hidden)
+        for layer in self._hidden:
+            result = torch.empty_like(features)
+            _activate(layer, features, result, residual=features, limited=layer is self._hidden[-1])
+            features = result
+        return self._last(features), features[:, 1:-1, 1:-1, : self._first.channels].permute(0, 3, 1, 2)
 
 
 class _Convolution:
@@ -173,15 +184,6 @@ class _Banded:
 
 def _layer(layer: nn.Module, dtype: torch.dtype) -> _Convolution | _Banded:
     return _Banded(layer, dtype) if isinstance(layer, BandedDeformConv2d) else _Convolution(layer, dtype)
-
-
-def _through(layers: Sequence[_Convolution | _Banded], features: torch.Tensor) -> torch.Tensor:
-    """Features, with their margin, after an edit's hidden layers."""
-    for layer in layers:
-        result = torch.empty_like(features)
-        _activate(layer, features, result, residual=features, limited=layer is layers[-1])
-        features = result
-    return features
 
 
 def _activate(
@@ -242,10 +244,6 @@ def _with_margin(like: torch.Tensor, channels: int, dtype: torch.dtype) -> torch
     """Room for features of (N, C, H, W) with a margin of a pixel, channels up to a multiple of 8."""
     n, _, height, width = like.shape
     return like.new_empty(n, height + 2, width + 2, channels + -channels % 8, dtype=dtype)
-
-
-def _without_margin(features: torch.Tensor, channels: int) -> torch.Tensor:
-    return features[:, 1:-1, 1:-1, :channels].permute(0, 3, 1, 2)
 
 
 def _programs(like: torch.Tensor, margin: int = 0) -> Callable[[dict[str, Any]], tuple[int, int]]:

@@ -15,7 +15,16 @@ from bdinn_core import Frame
 from bdinn_core.video.codecs import order_few
 from bdinn_core.video.formats import PixelFormat, read_planes, write_planes
 
-__all__ = ["CODECS", "Coding", "Planes", "code", "random_coding", "round_to_codes", "round_to_step"]
+__all__ = [
+    "CODECS",
+    "TEN_BIT_CODECS",
+    "Coding",
+    "Planes",
+    "code",
+    "random_coding",
+    "round_to_codes",
+    "round_to_step",
+]
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr by itself; 1 is errors only
 
@@ -23,6 +32,7 @@ Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Y, U, V of one 4:2:0 frame: uint8, or uint16 for more bits."""
 
 CODECS = ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "mpeg4")
+TEN_BIT_CODECS = ("libx264", "libx265", "libsvtav1")
 RATES = {
     "libx264": (14, 28, 38),
     "libx265": (16, 29, 38),
@@ -105,7 +115,7 @@ def code(frames: Sequence[Planes], coding: Coding, bit_depth: int = 8) -> list[P
     Args:
         frames: 4:2:0 frames of one even size.
         coding: Codec and strength.
-        bit_depth: Of the frames' codes; 10 with x264, x265 and SVT-AV1 alone.
+        bit_depth: Of the frames' codes; 10 with `TEN_BIT_CODECS` alone.
 
     Returns:
         As many decoded frames, in order.

@@ -7,7 +7,7 @@ import numpy as np
 
 from bdinn_core.ycbcr import MATRICES, YCbCr
 
-from .degrade import CODECS, Planes, code, random_coding, round_to_codes
+from .degrade import CODECS, TEN_BIT_CODECS, code, random_coding, round_to_codes, round_to_step
 from .filters import blur, resize
 from .pictures import Picture, is_posterised, subsample_420
 from .quantise import random_step, requantise
@@ -33,6 +33,8 @@ PICTURES_SHARE = 0.3
 COMPOSED_SHARE = 0.3
 HEAVY_CODECS_SHARES = (0.5, 0.1, 0.25, 0.1, 0.05)
 QUANTISED_BEFORE_CODING_SHARE = 0.12
+TEN_BIT_SHARE = 0.3  # of what a codec that can is given
+EIGHT_BIT_MASTER_SHARE = 0.4  # of those
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class Pair:
     truth: np.ndarray
     """(height, width) float32, model units."""
     degraded: np.ndarray | None
-    """(height, width) uint8 or float32, or None where `quantise` makes it, anew for each crop."""
+    """(height, width) uint8 or float32, model units; None where `quantise` makes it, anew for each crop."""
     smooth_is_true: bool
     """False where gradients of `truth` are no better than the input: learn detail only."""
 
@@ -139,12 +141,18 @@ def _coded_pair(rng: np.random.Generator, pictures: Sequence[Picture], kind: str
             sources.append([coarse for coarse, _ in both])
             truths.append([truth for _, truth in both])
         frames = truths
-    eight_bit: list[Planes] = [
-        (round_to_codes(y), round_to_codes(u), round_to_codes(v)) for y, u, v in sources
-    ]
+    bit_depth = 10 if codec in TEN_BIT_CODECS and rng.random() < TEN_BIT_SHARE else 8
+    master_depth = 8 if rng.random() < EIGHT_BIT_MASTER_SHARE else bit_depth
+
+    def codes(plane: np.ndarray) -> np.ndarray:
+        return round_to_codes(round_to_step(plane, 2.0 ** (8 - master_depth)), bit_depth)
+
     number = int(rng.integers(3))
     index = int(rng.integers(3)) if colour else 0
-    decoded = code(eight_bit, coding)[number][index]
+    coded = code([(codes(y), codes(u), codes(v)) for y, u, v in sources], coding, bit_depth)
+    decoded = coded[number][index]
+    if bit_depth > 8:
+        decoded = decoded / np.float32(2 ** (bit_depth - 8))
     truth = np.ascontiguousarray(frames[number][index], np.float32)
     return Pair(kind=kind, truth=truth, degraded=decoded, smooth_is_true=smooth_is_true)
 
