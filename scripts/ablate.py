@@ -41,7 +41,7 @@ def of_levels(levels: int) -> BDINN:
 
 def ordinary() -> BDINN:
     """Ordinary convolutions; wider where the base has banded ones, for equal cost."""
-    return BDINN(replace(BASE, widths=(12, 24, 33, 49, 49, 49), banded_from_level=NEVER))
+    return BDINN(replace(BASE, widths=(8, 24, 33, 49, 49, 49), banded_from_level=NEVER))
 
 
 class _Deaf(nn.Module):
@@ -99,27 +99,19 @@ def with_steps(make: Callable[[int], LiftingStep]) -> BDINN:
     return model
 
 
-class _Summed(LatentEdit):
-    """Shifts in proportion to the details around, instead of gates."""
-
-    def _edited(self, high, gate):
-        return high + gate * amount_around(high)
+class _Ungated(LatentEdit):
+    def _edited(self, high, gate, shift):
+        return high + shift * amount_around(high)
 
 
-class _Shifted(LatentEdit):
-    """Gates, and shifts in proportion to the details around."""
-
-    def _edited(self, high, gate):
-        gate, shift = gate.chunk(2, 1)
-        return high * (1 + torch.tanh(gate)) + shift * amount_around(high)
+class _Unshifted(LatentEdit):
+    def _edited(self, high, gate, shift):
+        return high * (1 + torch.tanh(gate))
 
 
-def with_shifts() -> BDINN:
-    """The base with a shift beside each gate."""
-    model = edited_by(_Shifted)
-    for edit, width in zip(model.edits, BASE.widths, strict=True):
-        edit.last = zero_convolution(width, 6)
-    return model
+class _ShiftedAnywhere(LatentEdit):
+    def _edited(self, high, gate, shift):
+        return high * (1 + torch.tanh(gate)) + shift
 
 
 def edited_by(kind: type[LatentEdit]) -> BDINN:
@@ -176,8 +168,9 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
     "predicted by subnets": lambda: with_steps(lambda width: _SubnetStep(1, width // 3)),
     "no context from coarser": without_context,
     "no descriptions of finer": lambda: edited_by(_Blind),
-    "shifts instead of gates": lambda: edited_by(_Summed),
-    "shifts beside gates": with_shifts,
+    "no gate": lambda: edited_by(_Ungated),
+    "no shift": lambda: edited_by(_Unshifted),
+    "shifts anywhere": lambda: edited_by(_ShiftedAnywhere),
 }
 
 

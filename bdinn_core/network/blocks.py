@@ -90,11 +90,11 @@ class _Edit(nn.Module):
 
 
 class LatentEdit(_Edit):
-    """What to make of a scale's latent: each of its details is scaled by 0..2.
+    """What to make of a scale's latent: details scaled by 0..2, and shifted.
 
     Taking away a band's edge asks a gate for one number that says so, whatever the edge's height; a sum
-    would have to know its exact negative. Where there are no details, nothing was lost, and a flat plane
-    comes back as it was.
+    would have to know its exact negative. Shifts are in proportion to the details around: where there are
+    none, nothing was lost, and a flat plane comes back as it was.
 
     Args:
         channels: Channels of the picture.
@@ -106,7 +106,7 @@ class LatentEdit(_Edit):
     """
 
     def __init__(self, channels: int, finer: int, width: int, depth: int, coarser: int, banded: bool) -> None:
-        super().__init__(width + 3 * channels, width, depth, 3 * channels, banded)
+        super().__init__(width + 3 * channels, width, depth, 6 * channels, banded)
         self.describe = convolution(6 * channels + finer, width)
         self.context = nn.Conv2d(coarser, width, 1)
 
@@ -138,11 +138,11 @@ class LatentEdit(_Edit):
         context = self.context(coarser)
         if context.shape[2:] != high.shape[2:]:
             context = F.interpolate(context, size=high.shape[2:], mode="bilinear")
-        gate, features = self._through_layers(low, description, context)
-        return self._edited(high, gate), features
+        edits, features = self._through_layers(low, description, context)
+        return self._edited(high, *edits.chunk(2, 1)), features
 
-    def _edited(self, high: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-        return high * (1 + torch.tanh(gate))
+    def _edited(self, high: torch.Tensor, gate: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        return high * (1 + torch.tanh(gate)) + shift * amount_around(high)
 
 
 class TopEdit(_Edit):

@@ -146,8 +146,8 @@ class _Level:
         lows, highs, planes = low[:, 0].numpy(), high.numpy(), x[:, 0].numpy()
 
         def merge(i: int, lines: slice) -> None:
-            gates = self._last(_with_neighbours(features[i], lines))
-            kernels.merge(gates, highs[i], lows[i], self._predict, lines.start, planes[i])
+            edits = self._last(_with_neighbours(features[i], lines))
+            kernels.merge(edits, highs[i], lows[i], self._predict, lines.start, planes[i])
 
         self._in_strips(merge, n, height, width * features.shape[3])
         return x, features[:, FRAME:-FRAME, FRAME:-FRAME].permute(0, 3, 1, 2)

@@ -388,11 +388,28 @@ def finish_grid(convolved, least, most, grid):
 
 
 @fast_jit
+def _amount(high, line, magnitudes, out):
+    """One line of `subnet.amount_around` of high (3, H, W): out (W,)."""
+    _, height, width = high.shape
+    for i in range(width):
+        magnitudes[1 + i] = 0
+    for dy in range(-1, 2):
+        near = _clamp(line + dy, height)
+        a, b, c = high[0, near], high[1, near], high[2, near]
+        for i in range(width):
+            magnitudes[1 + i] += abs(a[i]) + abs(b[i]) + abs(c[i])
+    magnitudes[0], magnitudes[width + 1] = magnitudes[1], magnitudes[width]
+    share = np.float32(1 / 27)
+    for i in range(width):
+        out[i] = asinh((magnitudes[i] + magnitudes[i + 1] + magnitudes[i + 2]) * share)
+
+
+@fast_jit
 def merge(convolved, high, low, weight, first, x):
     """Edits the details of lines of H, adds what was predicted and merges: lines of x (2H, 2W).
 
     Args:
-        convolved: Gates, (lines, MARGIN + W + MARGIN, 3).
+        convolved: Gates and shifts, (lines, MARGIN + W + MARGIN, 6).
         high: (3, H, W).
         low: Restored averages, (H, W).
         weight: Of the prediction, (3, 2, 3, 3).
@@ -403,16 +420,18 @@ def merge(convolved, high, low, weight, first, x):
     height, width = low.shape
     predicted = np.empty((lines, 3, width), np.float32)
     _predicted_lines(low, 0, height, weight, first, first + lines, predicted)
-    gates = np.empty((3, width), np.float32)
+    edits, amount = np.empty((6, width), np.float32), np.empty(width, np.float32)
+    magnitudes = np.empty(width + 2, np.float32)
     for i in range(lines):
         line, source, details = first + i, convolved[i], predicted[i]
         for j in range(width):
-            for k in range(3):
-                gates[k, j] = widen(source[MARGIN + j, k])
+            for k in range(6):
+                edits[k, j] = widen(source[MARGIN + j, k])
+        _amount(high, line, magnitudes, amount)
         for k in range(3):
-            gate, old, new = gates[k], high[k, line], details[k]
+            gate, shift, old, new = edits[k], edits[3 + k], high[k, line], details[k]
             for j in range(width):
-                new[j] += old[j] * (ONE + tanh(gate[j]))
+                new[j] += old[j] * (ONE + tanh(gate[j])) + shift[j] * amount[j]
         above, below, mean = x[2 * line], x[2 * line + 1], low[line]
         p, q, r = details[0], details[1], details[2]
         for j in range(width):

@@ -83,12 +83,12 @@ class _Level:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         low, high = low.contiguous(), high.contiguous()
         context = F.linear(_channels_last(coarser).to(self._dtype), *self._context)
-        gates, features = self._edit(low, description, context)
+        edits, features = self._edit(low, description, context)
         x = low.new_empty(len(low), 1, 2 * low.shape[2], 2 * low.shape[3])
         with torch.cuda.device_of(x):
             kernels.merge[_programs(low)](
-                *(low, high, gates, self._edit.bias, self._predict, x, low.shape[2], low.shape[3]),
-                CONV=gates.shape[3],
+                *(low, high, edits, self._edit.bias, self._predict, x, low.shape[2], low.shape[3]),
+                CONV=edits.shape[3],
                 BLOCK=MOST_PIXELS,
             )
         return x, features

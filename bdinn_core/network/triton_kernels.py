@@ -91,6 +91,12 @@ def _predicted(low_ptr, predict_ptr, row, column, height, width):
 
 
 @jit
+def _amount(total, count):
+    """`subnet.amount_around`, of the sum of `count` magnitudes."""
+    return _asinh(total / count)
+
+
+@jit
 def _block_of(x_ptr, row, column, width):
     """The four pixels that a pixel of half the size stands for, of a picture twice as wide."""
     upper = x_ptr + (2 * row).to(tl.int64) * (2 * width) + 2 * column
@@ -305,9 +311,9 @@ def merge(
     CONV: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Edit the details (3, height, width) by gates, then undo prediction and Haar split.
+    """Edit the details (3, height, width) by gates and shifts, then undo prediction and Haar split.
 
-    Gates are the first three channels of (height, width, CONV). x is (2 * height, 2 * width).
+    Gates, then shifts, are the first six channels of (height, width, CONV). x is (2 * height, 2 * width).
     """
     picture = tl.program_id(1).to(tl.int64)
     low_ptr += picture * height * width
@@ -315,12 +321,19 @@ def merge(
     conv_ptr += picture * height * width * CONV
     x_ptr += picture * 4 * height * width
     _, inside, row, column = _pixels(height, width, BLOCK, 0)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for dy in tl.static_range(3):
+        for dx in tl.static_range(3):
+            place = high_ptr + _clamp(row + (dy - 1), height) * width + _clamp(column + (dx - 1), width)
+            total += tl.abs(tl.load(place)) + tl.abs(tl.load(place + height * width))
+            total += tl.abs(tl.load(place + 2 * height * width))
+    amount = _amount(total, 27)
     place = row * width + column
-    gate_ptr = conv_ptr + place.to(tl.int64) * CONV
+    edit_ptr = conv_ptr + place.to(tl.int64) * CONV
     p, q, r = _predicted(low_ptr, predict_ptr, row, column, height, width)
-    p += _gated(high_ptr + place, gate_ptr, bias_ptr)
-    q += _gated(high_ptr + height * width + place, gate_ptr + 1, bias_ptr + 1)
-    r += _gated(high_ptr + 2 * height * width + place, gate_ptr + 2, bias_ptr + 2)
+    p += _edited(high_ptr + place, edit_ptr, bias_ptr, amount)
+    q += _edited(high_ptr + height * width + place, edit_ptr + 1, bias_ptr + 1, amount)
+    r += _edited(high_ptr + 2 * height * width + place, edit_ptr + 2, bias_ptr + 2, amount)
     low = tl.load(low_ptr + place)
     upper = x_ptr + (2 * row).to(tl.int64) * (2 * width) + 2 * column
     lower = upper + 2 * width
@@ -331,10 +344,11 @@ def merge(
 
 
 @jit
-def _gated(high_ptr, gate_ptr, bias_ptr):
-    """`LatentEdit`'s edit of one kind of details."""
-    gate = tl.load(gate_ptr).to(tl.float32) + tl.load(bias_ptr)
-    return tl.load(high_ptr) * (1 + _tanh(gate))
+def _edited(high_ptr, edit_ptr, bias_ptr, amount):
+    """`LatentEdit`'s edit of one kind of details: the shift is three channels behind its gate."""
+    gate = tl.load(edit_ptr).to(tl.float32) + tl.load(bias_ptr)
+    shift = tl.load(edit_ptr + 3).to(tl.float32) + tl.load(bias_ptr + 3)
+    return tl.load(high_ptr) * (1 + _tanh(gate)) + shift * amount
 
 
 @jit
@@ -352,5 +366,5 @@ def edit_top(low_ptr, conv_ptr, bias_ptr, out_ptr, height, width, CONV: tl.const
             total += tl.abs(right) + tl.abs(lower)
     place = row * width + column
     shift = tl.load(conv_ptr + place.to(tl.int64) * CONV).to(tl.float32) + tl.load(bias_ptr)
-    edited = tl.load(low_ptr + place) + shift * _asinh(total / 18)  # `subnet.amount_around`
+    edited = tl.load(low_ptr + place) + shift * _amount(total, 18)
     tl.store(out_ptr + picture * height * width + pixel, edited, mask=inside)
