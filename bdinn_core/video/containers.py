@@ -52,10 +52,12 @@ class Container:
     attachments: bool = False
     keys: frozenset[str] | None = frozenset()
     """Metadata of the file; `None`: any."""
+    dropped_keys: frozenset[str] = frozenset()
+    """What isn't among any."""
     stream_keys: frozenset[str] | None = frozenset()
     """Metadata of a stream, but for its language; `None`: any, language too."""
     dropped_stream_keys: frozenset[str] = frozenset()
-    """What isn't among any."""
+    """The same of a stream's."""
     languages: frozenset[str] = frozenset()
     """Types of streams whose language it says, where it doesn't hold any key."""
     marks: Disposition = _NO_MARKS
@@ -83,7 +85,7 @@ class Container:
     def lost_keys(self, keys: Iterable[str]) -> list[str]:
         """Those of a file's metadata that it drops."""
         if self.keys is None:
-            return []
+            return [key for key in keys if key.lower() in self.dropped_keys]
         return [key for key in keys if _LANGUAGE.sub("", key.lower()) not in self.keys]
 
     def lost_stream_keys(self, kind: str, metadata: Mapping[str, str]) -> list[str]:
@@ -232,20 +234,17 @@ _TABLE = [
             | Disposition.karaoke
         ),
     ),
-    Container(
-        name="ogg",
-        aspect=True,
-        keys=None,
-        stream_keys=None,
-        codecs=frozenset({"theora", "vp8", "flac", "opus", "speex", "vorbis"}),
-    ),
-    Container(
-        name="asf",
-        aspect=True,
-        chapters=True,
-        times=True,
-        keys=None,
-        languages=_TYPES,
+    *(
+        Container(
+            name=name,
+            aspect=True,
+            keys=None,
+            dropped_keys=frozenset({"description"}),
+            stream_keys=None,
+            dropped_stream_keys=frozenset({"description"}),
+            codecs=frozenset({"theora", "vp8", "flac", "opus", "speex", "vorbis"}),
+        )
+        for name in ("ogg", "ogv")
     ),
 ]  # fmt: skip
 CONTAINERS = {container.name: container for container in _TABLE}

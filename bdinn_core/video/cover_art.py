@@ -54,8 +54,8 @@ def read_pictures(name: str, allow_url: bool, streams: Iterable[int]) -> dict[in
         streams: what to look for.
     """
     found: dict[int, bytes] = {}
-    wanted = set(streams)
-    if not wanted or not (allow_url or Path(name).is_file()):
+    wanted, path = set(streams), Path(name)
+    if not wanted or (path.exists() and not path.is_file()):
         return found
     with closing(open_input(name, None, allow_url).container) as container:
         for packet in container.demux():  # FFmpeg gives them before all else

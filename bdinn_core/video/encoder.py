@@ -51,6 +51,7 @@ class Encoder:
     ) -> None:
         self._holds = find_container(container.format.name)
         self._source_tick = info.time_base
+        self._first_pts = 0
         self._info = info = info if self._holds.times else replace(info, time_base=1 / info.rate)
         self._encoding = encoding
         self._warn = warn
@@ -96,7 +97,9 @@ class Encoder:
             OutputError: if the encoder fails, the picture can't be shown then, or it says of its dynamic
                 range or its fields what the first didn't.
         """
-        time = float(picture.pts * self._source_tick)
+        if picture.number == 0:
+            self._first_pts = picture.pts
+        time = float((picture.pts - self._first_pts) * self._source_tick)  # as --start counts
         if picture.hdr and picture.hdr != self._info.hdr and not self._encoding.drops_hdr:
             raise OutputError(
                 f"at {time:.3f} s what is said of the dynamic range changes ({picture.hdr}); "
@@ -108,7 +111,7 @@ class Encoder:
                 "the parts one by one, or deinterlace it first, with `ffmpeg -vf bwdif` or in VapourSynth"
             )
         if not self._holds.times:
-            picture = self._at_constant_rate(picture)
+            picture = self._at_constant_rate(picture, time)
         self._durations[picture.pts] = picture.duration
         self._encoded += 1
         if not self._keeps_captions and read_side_data(picture.carrier).get("A53_CC") is not None:
@@ -126,18 +129,18 @@ class Encoder:
         order_few(packets, self._encoded)
         return packets
 
-    def _at_constant_rate(self, picture: Picture) -> Picture:
+    def _at_constant_rate(self, picture: Picture, time: float) -> Picture:
         """The picture, when a container that only counts pictures will show it."""
-        name, time = self._holds.name, picture.pts * self._source_tick
-        if abs(time * self._info.rate - picture.number) <= _TOLERATED_FRAMES:
+        name, shown = self._holds.name, picture.pts * self._source_tick
+        if abs(shown * self._info.rate - picture.number) <= _TOLERATED_FRAMES:
             return replace(picture, pts=picture.number, duration=1)
         if picture.number == 0:
             raise OutputError(
-                f"the first picture is shown at {float(time):.3f} s, but in {name} at 0; "
+                f"the first picture is shown at {float(shown):.3f} s, but in {name} at 0; "
                 "give --start 0, or choose .mkv, which holds times"
             )
         raise OutputError(
-            f"at {float(time):.3f} s the frame rate changes, but {name} has one alone; "
+            f"at {time:.3f} s the frame rate changes, but {name} has one alone; "
             "choose .mkv, which holds times, or cut the file there (--end, --start)"
         )
 

@@ -35,8 +35,10 @@ _STREAM_KEYS = re.compile(
     r"(encoder|vendor_id|duration|bps|number_of_\w+|_statistics_\w+)(-\w+)?$", re.IGNORECASE
 )
 """Stream metadata that counts the source's packets; the muxer writes its own."""
-_UNMISSED = {"handler_name", "mimetype"}
-"""Stream metadata that says no more than the stream's type does."""
+_UNMISSED = {"alpha_mode", "handler_name", "mimetype"}
+"""Stream metadata that says no more than the stream itself does."""
+_AVIF_TITLES = {("title", "Alpha"), ("title", "Color")}
+"""What FFmpeg takes for titles of an AVIF's streams."""
 _UNNAMED = {1: "mono", 2: "stereo"}
 """Where channels without a name belong, by their number; of more, nobody can know."""
 
@@ -158,6 +160,7 @@ class MediaWriter:
         self._refuse_unread_alpha(track)
         self._encoders[track.index] = encoder
         self._describe(track.stream, encoder.stream)
+        encoder.stream.metadata.pop("alpha_mode", None)  # muxers know by the format of the pictures
 
     def _refuse_unread_alpha(self, track: Track) -> None:
         """Alpha that WebM has beside the picture, where FFmpeg's own decoders don't look."""
@@ -249,7 +252,11 @@ class MediaWriter:
         kind = _kind(source)
         # What FFmpeg's muxers know as title, its reader of MP4 calls name.
         metadata = {"title" if k == "name" else k: v for k, v in self._valid(source.metadata).items()}
-        metadata = {k: v for k, v in metadata.items() if not _STREAM_KEYS.match(k)}
+        metadata = {
+            key: value
+            for key, value in metadata.items()
+            if not _STREAM_KEYS.match(key) and (key, value) not in _AVIF_TITLES
+        }
         target.metadata.update(metadata)
         target.disposition = source.disposition
         whole = source.container.metadata
