@@ -113,6 +113,9 @@ class MediaWriter:
         if converter is not None:
             self._mux(converter(packet))
         else:
+            if not packet.duration and isinstance(packet.stream, VideoStream) and packet.stream.guessed_rate:
+                # Else MP4's readers take the last picture for one that isn't shown.
+                packet.duration = round(1 / (packet.stream.guessed_rate * packet.time_base))
             packet.stream = self._copies[packet.stream_index]
             self._mux([packet])
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 __all__ = [
-    "LINES", "Clip", "Media", "assert_same_pictures", "cover_art", "make", "make_captioned",
+    "LINES", "Clip", "Media", "assert_same_pictures", "cover_art", "join", "make", "make_captioned",
     "make_interlaced", "picture", "planes", "read", "seconds", "smooth",
 ]  # fmt: skip
 
@@ -201,6 +202,19 @@ def _subtitles(output: Any, stream: SubtitleStream) -> None:
         packet.pts = packet.dts = start
         packet.duration, packet.time_base, packet.stream = duration, Fraction(1, 1000), stream
         output.mux(packet)
+
+
+def join(path: Path, parts: Sequence[Path]) -> Path:
+    """Writes a file of the pictures of several others, in a stream each."""
+    with av.open(str(path), "w") as target, ExitStack() as opened:
+        sources = [opened.enter_context(av.open(str(part))) for part in parts]
+        copies = [target.add_stream_from_template(source.streams.video[0]) for source in sources]
+        for source, copy in zip(sources, copies, strict=True):
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = copy
+                    target.mux(packet)
+    return path
 
 
 def make_interlaced(path: Path, order: str, **clip: Any) -> Path:
