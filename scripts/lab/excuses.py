@@ -167,12 +167,6 @@ def _unmarked(before: Any, after: Any, line: str) -> Any:
     return _changed(before, line, lambda stream: replace(stream, disposition=stream.disposition & ~mark))
 
 
-def _without_tags(before: Any, after: Any, line: str) -> Any:
-    """Tags of colour that are lost are unknown, as FFmpeg numbers that."""
-    lost = dict.fromkeys(re.findall(r"(matrix|primaries|transfer) \d+", line), 2)
-    return [(number, {**tags, **lost}) for number, tags in before]
-
-
 def _without_stream(before: Any, after: Any, line: str) -> Any:
     """`before` without what a line says is left out; a timecode has no stream of its own."""
     indices = [int(index) for index in re.findall(r"stream (\d+)", line)]
@@ -291,7 +285,6 @@ EXCUSES = [
     Excuse(parts=("aspect",), becomes=_each(_lost(Fraction(1))), said="sample aspect ratio"),
     Excuse(parts=("location",), becomes=_each(_lost(1)), said="chroma location"),
     Excuse(parts=("rotation",), becomes=_each(_lost(())), said="rotation is lost"),
-    Excuse(parts=("tags",), becomes=_each(_without_tags), said="tags of colour are lost"),
     Excuse(parts=("HDR",), becomes=_each(_lost([(0, "")])), said="the colour tags are kept"),
     Excuse(parts=("captions",), becomes=_each(_lost([])), said="closed captions are lost"),
     Excuse(parts=("chapters",), becomes=_lost([]), said="chapters lost"),
