@@ -171,7 +171,7 @@ def make_clips(folder: Path) -> list[Path]:
 
 
 def jobs_of(path: Path) -> list[str]:
-    """Those that a file is sent through, so that all of them end in minutes."""
+    """Those that a clip is sent through, so that all of them end in minutes."""
     return [*JOBS] if path.stat().st_size < SMALL_BYTES else _OF_ALL
 
 
@@ -229,9 +229,12 @@ def main(files: tuple[Path, ...], shared: Path, jobs: tuple[str, ...]) -> None:
     table = Table()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        clips = sorted(path for path in (shared / "data" / "clips").glob("*.*") if path.suffix != ".md")
-        for path in files or [*clips, *make_clips(folder)]:
-            for row in go_round(path, folder, jobs or ([*JOBS] if files else jobs_of(path))):
+        work = {path: [*JOBS] for path in files}
+        if not files:
+            clips = sorted(path for path in (shared / "data" / "clips").glob("*.*") if path.suffix != ".md")
+            work = {path: jobs_of(path) for path in clips} | dict.fromkeys(make_clips(folder), [*JOBS])
+        for path, names in work.items():
+            for row in go_round(path, folder, jobs or names):
                 table.add(row)
     table.finish()
     sys.exit(bool(table.kinds["DIFFERS"]))

@@ -226,6 +226,12 @@ def test_what_a_picture_says_is_kept_or_told(run, tmp_path, extension, codec):
         assert (found == value, told is not None) == (kept, not kept)
 
 
+def test_the_matrix_and_range_of_rgb_need_no_tag(run, tmp_path):
+    tags = {"colorspace": 0, "color_range": 2}
+    source = make(tmp_path / "in.mkv", pix_fmt="gbrp10le", tags=tags, width=96, height=64)
+    assert run(source, tmp_path / "out.nut", **LOSSLESS).warnings == []
+
+
 @pytest.mark.parametrize(
     ("extension", "codec"),
     [
@@ -328,7 +334,7 @@ def test_metadata_that_mp4_has_no_place_for_is_told(run, tmp_path):
                 "rotation is lost: mpegts has no place for it here",
                 "metadata of audio stream 1 lost: title, SOURCE; mpegts has no place for it, .mkv has",
                 "metadata lost: title; mpegts has no place for it, .mkv has",
-                "chapters lost; mpegts has no place for it, .mkv has",
+                "chapters are lost: mpegts has no place for them, .mkv has",
             ],
         ),
         (
@@ -336,7 +342,7 @@ def test_metadata_that_mp4_has_no_place_for_is_told(run, tmp_path):
             [
                 "rotation is lost: flv has no place for it here",
                 "metadata of audio stream 1 lost: language, title, SOURCE; flv has no place for it, .mkv has",
-                "chapters lost; flv has no place for it, .mkv has",
+                "chapters are lost: flv has no place for them, .mkv has",
             ],
         ),
     ],

@@ -11,14 +11,15 @@ from typing import Literal
 
 from av.stream import Disposition
 
-__all__ = ["CONTAINERS", "Container", "find_container"]
+__all__ = ["COLOURS", "CONTAINERS", "Container", "find_container"]
 
 _LANGUAGE = re.compile(r"-[a-z]{3}$")
 """Behind a key that FFmpeg's reader gives twice."""
 _THREE_LETTERS = re.compile("[a-z]{3}")
 """All that most containers have room for to say a language."""
 _TYPES = frozenset({"video", "audio", "subtitle"})
-_COLOURS = frozenset({"range", "matrix", "primaries", "transfer"})
+COLOURS = frozenset({"range", "matrix", "primaries", "transfer"})
+"""All tags of colour, by their names in `Tags`."""
 _DEAF_AND_BLIND = Disposition.hearing_impaired | Disposition.visual_impaired
 _MARKS = Disposition.dub | Disposition.comment | Disposition.forced | _DEAF_AND_BLIND
 """What people choose streams by, apart from language and title."""
@@ -57,7 +58,7 @@ class Container:
     stream_keys: frozenset[str] | None = frozenset()
     """Metadata of a stream, but for its language; `None`: any, language too."""
     dropped_stream_keys: frozenset[str] = frozenset()
-    """The same of a stream's."""
+    """What isn't among any."""
     languages: frozenset[str] = frozenset()
     """Types of streams whose language it says, where it doesn't hold any key."""
     marks: Disposition = _NO_MARKS
@@ -106,7 +107,7 @@ class Container:
 
 _MATROSKA = Container(
     name="matroska",
-    colours=_COLOURS,
+    colours=COLOURS,
     location=True,
     rotation=True,
     chapters=True,
@@ -123,7 +124,7 @@ _MATROSKA = Container(
 _MOV = Container(
     name="mov",
     aspect=True,
-    colours=_COLOURS - {"range"},
+    colours=COLOURS - {"range"},
     rotation=True,
     chapters=True,
     times=True,
@@ -143,7 +144,7 @@ _MOV = Container(
 _MP4 = replace(
     _MOV,
     name="mp4",
-    colours=_COLOURS,
+    colours=COLOURS,
     cover_art="stream",
     keys=frozenset({
         "album", "album_artist", "artist", "comment", "compilation", "composer", "copyright", "creation_time",
@@ -184,7 +185,7 @@ _TABLE = [
     replace(_3GP, name="3g2"),
     Container(
         name="avif",
-        colours=_COLOURS,
+        colours=COLOURS,
         times=True,
         keys=frozenset({"creation_time"}),
         one_picture=True,
@@ -218,7 +219,7 @@ _TABLE = [
     ),
     Container(
         name="flv",
-        colours=_COLOURS,
+        colours=COLOURS,
         times=True,
         keys=None,
         codecs=frozenset({"flv1", "h264", "hevc", "vp9", "av1", "aac", "mp3"}),

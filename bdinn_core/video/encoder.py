@@ -165,11 +165,11 @@ class Encoder:
             self._warn(f"rotation is lost: {holds.name} has no place for it here")
         if sited and not (holds.location or keeps_location(codec, location)):
             self._warn(f"chroma location {location} is lost: {codec} has no place for it here")
-        said = holds.colours | keeps_colours(codec) | {"range"}
+        granted = {"range", "matrix"} if self._info.pixel.family == "rgb" else {"range"}
         unsaid = {
-            name: getattr(tags, name) for name in ("matrix", "primaries", "transfer") if name not in said
+            name: getattr(tags, name) for name in COLOURS - granted - holds.colours - keeps_colours(codec)
         }
-        lost = [f"{name} {value}" for name, value in unsaid.items() if value != getattr(Tags, name)]
+        lost = [f"{name} {value}" for name, value in sorted(unsaid.items()) if value != getattr(Tags, name)]
         if lost:
             self._warn(f"tags of colour are lost: {codec} has no place here for {', '.join(lost)}")
 

@@ -283,11 +283,10 @@ class MediaWriter:
             )
         self._warn(f"{what} is left out: {self._holds.name} can't hold it")
 
-    def _tell_lost(self, what: str, names: Sequence[str] = ()) -> None:
-        """Says that `what`, of these names, is lost."""
-        which = f": {', '.join(names)}" if names else ""
+    def _tell_lost(self, what: str, keys: Sequence[str]) -> None:
+        """Says which metadata is lost."""
         elsewhere = "" if self._holds.holds_most else ", .mkv has"
-        self._warn(f"{what} lost{which}; {self._holds.name} has no place for it{elsewhere}")
+        self._warn(f"{what} lost: {', '.join(keys)}; {self._holds.name} has no place for it{elsewhere}")
 
     def _start(self, source: Source) -> None:
         """Opens the encoders and writes the file's header."""
@@ -304,7 +303,7 @@ class MediaWriter:
         if self._holds.chapters:
             self._container.set_chapters(self._chapters)
         elif self._chapters:
-            self._tell_lost("chapters")
+            self._warn(f"chapters are lost: {self._holds.name} has no place for them, .mkv has")
         with listen() as lines:
             try:
                 self._container.start_encoding()

@@ -287,7 +287,7 @@ EXCUSES = [
     Excuse(parts=("rotation",), becomes=_each(_lost(())), said="rotation is lost"),
     Excuse(parts=("HDR",), becomes=_each(_lost([(0, "")])), said="the colour tags are kept"),
     Excuse(parts=("captions",), becomes=_each(_lost([])), said="closed captions are lost"),
-    Excuse(parts=("chapters",), becomes=_lost([]), said="chapters lost"),
+    Excuse(parts=("chapters",), becomes=_lost([]), said="chapters are lost"),
     Excuse(parts=("timecode",), becomes=_lost(""), said="timecode"),
     Excuse(parts=("metadata",), becomes=_without_keys, said="metadata lost"),
     Excuse(parts=("of streams",), becomes=_without_keys_of_stream, said="metadata of "),
