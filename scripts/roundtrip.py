@@ -232,7 +232,7 @@ def main(files: tuple[Path, ...], shared: Path, jobs: tuple[str, ...]) -> None:
         work = {path: [*JOBS] for path in files}
         if not files:
             clips = sorted(path for path in (shared / "data" / "clips").glob("*.*") if path.suffix != ".md")
-            work = {path: jobs_of(path) for path in clips} | dict.fromkeys(make_clips(folder), [*JOBS])
+            work = {path: jobs_of(path) for path in clips} | {path: [*JOBS] for path in make_clips(folder)}
         for path, names in work.items():
             for row in go_round(path, folder, jobs or names):
                 table.add(row)

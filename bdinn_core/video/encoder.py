@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from ..errors import OutputError
 from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_colours, keeps_location, order_few
-from .containers import find_container
+from .containers import COLOURS, find_container
 from .formats import Tags
 from .frames import FrameMaker, encode, open_encoder, set_tags
 from .probe import VideoInfo
