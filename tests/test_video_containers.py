@@ -174,7 +174,9 @@ def test_times_of_pictures(run, tmp_path, extension):
     source, output = make(tmp_path / "in.mp4", **clip), tmp_path / f"out.{extension}"
     codec = video_codec(extension)
     if not find_container(NAMES[extension]).times:
-        with pytest.raises(OutputError, match=f"at 0.150 s the frame rate changes, but {extension} has one"):
+        with pytest.raises(
+            OutputError, match=f"at 0.150 s a picture isn't where .* {extension} holds no times"
+        ):
             run(source, output, codec=codec)
         return
     if extension == "mpg":  # MPEG-2 itself has few rates
