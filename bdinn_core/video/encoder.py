@@ -140,8 +140,8 @@ class Encoder:
                 "give --start 0, or choose .mkv, which holds times"
             )
         raise OutputError(
-            f"at {time:.3f} s a picture isn't where {float(self._info.rate):.5g} a second have it, and {name} "
-            "holds no times; choose .mkv, which does, or cut the file there (--end, --start)"
+            f"at {time:.3f} s a picture isn't where {float(self._info.rate):.5g} a second have it, "
+            f"and {name} holds no times; choose .mkv, which does, or cut the file there (--end, --start)"
         )
 
     def _refuse_lost_range(self) -> None:
