@@ -1,6 +1,7 @@
 """Interlaced pictures: each field debanded by itself, and the result says of them what the source says."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -81,11 +82,16 @@ def test_fields_are_debanded_one_by_one(run, tmp_path):
         assert not all(np.array_equal(x, y) for x, y in zip(whole.planes, planes(b), strict=True))
 
 
-def test_fields_that_begin_midway_are_told(run, tmp_path):
+def test_fields_that_begin_midway_are_refused(run, tmp_path):
     parts = [
         make(tmp_path / "progressive.ts", codec="libx264", options={"crf": "10"}, width=96, height=64),
         make_interlaced(tmp_path / "interlaced.ts", "tff", times=range(60, 66)),
     ]
     (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
-    news = run(tmp_path / "in.ts", tmp_path / "out.mkv", codec="ffv1")
-    assert len([line for line in news.warnings if "becomes interlaced" in line]) == 1
+    message = r"at (\d\.\d+) s the picture becomes interlaced; cut .*--end, --start.*bwdif"
+    with pytest.raises(OutputError, match=message) as refused:
+        run(tmp_path / "in.ts", tmp_path / "out.mkv", codec="ffv1")
+    assert not (tmp_path / "out.mkv").exists()
+    there = Fraction(re.match(message, str(refused.value))[1])
+    assert run(tmp_path / "in.ts", tmp_path / "out.mkv", codec="ffv1", end=there).frames == 6
+    assert field_orders(tmp_path / "out.mkv") == {"P"}

@@ -24,7 +24,7 @@ from .probe import VideoInfo
 
 __all__ = [
     "IMAGE_CODECS", "Encoding", "choose_codec", "choose_pixel", "keeps_aspect", "keeps_captions",
-    "keeps_location", "keeps_profile", "order_few", "plan_encoding",
+    "keeps_colours", "keeps_location", "keeps_profile", "order_few", "plan_encoding",
 ]  # fmt: skip
 
 IMAGE_CODECS = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
@@ -129,6 +129,13 @@ _RULES = {
     "png": _Rules(fixed={"pred": "mixed"}, keeps_aspect=False, profiles=True),
 }
 _OTHERS = _Rules(keeps_aspect=False)
+_COLOURS = {
+    **dict.fromkeys(("av1", "h264", "hevc", "png"), frozenset({"range", "matrix", "primaries", "transfer"})),
+    "mjpeg": frozenset({"range"}),
+    "mpeg2video": frozenset({"matrix", "primaries", "transfer"}),
+    "vp9": frozenset({"range", "matrix"}),
+}
+"""Tags of colour that a stream says itself, by FFmpeg's name of its format; others say none."""
 _RATE_CONTROL = {"b", "bitrate", "crf", "lossless", "qp", "rc", "tbr"}
 """Options, of FFmpeg or a library, that decide how good the picture is: no default beside them."""
 
@@ -196,6 +203,11 @@ def keeps_aspect(codec: str) -> bool:
 def keeps_captions(codec: str) -> bool:
     """Whether the stream that `codec` makes holds the closed captions of its pictures."""
     return _rules(codec).captions
+
+
+def keeps_colours(codec: str) -> frozenset[str]:
+    """The tags of colour that the stream `codec` makes says, without the container's help."""
+    return _COLOURS.get(Codec(codec, "w").canonical_name, frozenset())
 
 
 def keeps_profile(codec: str) -> bool:

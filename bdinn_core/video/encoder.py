@@ -1,6 +1,8 @@
 """Encoding one video stream of the result, and saying of it what its source said."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 
 import av
 from av.container import OutputContainer
@@ -8,7 +10,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ..errors import OutputError
-from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_location, order_few
+from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_colours, keeps_location, order_few
+from .containers import COLOURS, find_container
 from .formats import Tags
 from .frames import FrameMaker, encode, open_encoder, set_tags
 from .probe import VideoInfo
@@ -17,12 +20,12 @@ from .track import Picture
 
 __all__ = ["Encoder"]
 
-_ASPECT_CONTAINERS = {"mp4", "mov", "ipod", "3gp"}
-_LOCATION_CONTAINERS = {"matroska", "webm"}
 _FULL = 2
 """Full range, as FFmpeg numbers it."""
 _LEFT = 1
 """The chroma location that players take for granted."""
+_TOLERATED_FRAMES = Fraction(1, 2)
+"""How far a picture may be moved in a container that has a constant rate: times may be rounded."""
 
 
 class Encoder:
@@ -46,13 +49,15 @@ class Encoder:
         encoding: Encoding,
         warn: Callable[[str], None],
     ) -> None:
-        self._info = info
+        self._holds = find_container(container.format.name)
+        self._source_tick = info.time_base
+        self._first_pts = 0
+        self._info = info = info if self._holds.times else replace(info, time_base=1 / info.rate)
         self._encoding = encoding
         self._warn = warn
         self._make_frame = FrameMaker(info, encoding, warn)
         self._durations: dict[int, int] = {}
         self._encoded = 0
-        self._interlaced = info.interlaced
         self._keeps_captions = keeps_captions(encoding.codec)
         stream = container.add_stream(
             encoding.codec,
@@ -67,14 +72,15 @@ class Encoder:
         self.stream = stream
         context = stream.codec_context
         set_tags(context, info.tags)
-        if _partly_known(info.tags) and container.format.name in ("mp4", "mov"):
-            container.options["movflags"] = "write_colr"  # else they're written all or not at all
-        if container.format.name in ("mp4", "mov") and context.codec.canonical_name == "hevc":
-            context.codec_tag = "hvc1"  # Apple's players want it; FFmpeg's default is hev1
+        if _partly_known(info.tags):
+            container.options.update(self._holds.lone_tags)
+        tag = self._holds.codec_tags.get(context.codec.canonical_name)
+        if tag is not None:
+            context.codec_tag = tag
         if info.display_matrix is not None:
             stream.set_display_matrix(memoryview(info.display_matrix).cast("i").tolist())
         self._refuse_lost_range()
-        self._warn_of_lost_tags(container.format.name)
+        self._warn_of_lost_tags()
 
     def open(self) -> None:
         """Opens the encoder; nothing is changed about the stream any more.
@@ -88,14 +94,21 @@ class Encoder:
         """Encodes a picture; the packets that are ready by then.
 
         Raises:
-            OutputError: if the encoder fails.
+            OutputError: if the encoder fails, the picture can't be shown then, or it says of its fields what
+                the first didn't.
         """
-        time = float(picture.pts * self._info.time_base)
+        if picture.number == 0:
+            self._first_pts = picture.pts
+        time = float((picture.pts - self._first_pts) * self._source_tick)  # as --start counts
+        if picture.content.interlaced and not self._info.interlaced:
+            raise OutputError(
+                f"at {time:.3f} s the picture becomes interlaced; cut the file there (--end, --start) and do "
+                "the parts one by one, or deinterlace it first, with `ffmpeg -vf bwdif` or in VapourSynth"
+            )
+        if not self._holds.times:
+            picture = self._at_constant_rate(picture, time)
         self._durations[picture.pts] = picture.duration
         self._encoded += 1
-        if picture.carrier.interlaced_frame and not self._interlaced:
-            self._interlaced = True
-            self._warn(f"at {time:.3f} s the picture becomes interlaced, which the result doesn't say")
         if not self._keeps_captions and read_side_data(picture.carrier).get("A53_CC") is not None:
             self._keeps_captions = True  # or as good as: it's said once
             self._warn(f"closed captions are lost: {self._encoding.codec} doesn't hold them; libx264 does")
@@ -111,23 +124,49 @@ class Encoder:
         order_few(packets, self._encoded)
         return packets
 
+    def _at_constant_rate(self, picture: Picture, time: float) -> Picture:
+        """The picture, when a container that only counts pictures will show it."""
+        name, shown = self._holds.name, picture.pts * self._source_tick
+        if abs(shown * self._info.rate - picture.number) <= _TOLERATED_FRAMES:
+            return replace(picture, pts=picture.number, duration=1)
+        if picture.number == 0:
+            raise OutputError(
+                f"the first picture is shown at {float(shown):.3f} s, but in {name} at 0; "
+                "give --start 0, or choose .mkv, which holds times"
+            )
+        raise OutputError(
+            f"at {time:.3f} s a picture isn't where {float(self._info.rate):.5g} a second have it, "
+            f"and {name} holds no times; choose .mkv, which does, or cut the file there (--end, --start)"
+        )
+
     def _refuse_lost_range(self) -> None:
         """Full range that reads back as limited would be shown with the wrong contrast."""
-        if self._info.tags.range == _FULL and self._encoding.codec == "prores_ks":
+        codec, container = self._encoding.codec, self._holds
+        # What prores_ks makes says that the range is limited.
+        says = codec != "prores_ks" and "range" in container.colours | keeps_colours(codec)
+        if self._info.tags.range == _FULL and self._info.pixel.family != "rgb" and not says:
             raise OutputError(
-                "prores_ks can't say that the picture has full range; choose another --codec, or ffv1 in .mkv"
+                f"{codec} in {container.name} can't say that the picture has full range; "
+                "choose another --codec, or ffv1 in .mkv"
             )
 
-    def _warn_of_lost_tags(self, container: str) -> None:
-        tags, codec = self._info.tags, self._encoding.codec
+    def _warn_of_lost_tags(self) -> None:
+        tags, codec, holds = self._info.tags, self._encoding.codec, self._holds
         aspect, location = tags.sample_aspect_ratio, tags.chroma_location
-        if aspect not in (None, 1) and not (container in _ASPECT_CONTAINERS or keeps_aspect(codec)):
+        if aspect not in (None, 1) and not (holds.aspect or keeps_aspect(codec)):
             self._warn(f"sample aspect ratio {aspect} is lost: {codec} has no place for it here")
         sited = location not in (0, _LEFT) and self._info.pixel.subsampling != (0, 0)
-        if self._info.display_matrix is not None and container == "avif":
-            self._warn("rotation is lost: avif has no place for it here")
-        if sited and not (container in _LOCATION_CONTAINERS or keeps_location(codec, location)):
+        if self._info.display_matrix is not None and not holds.rotation:
+            self._warn(f"rotation is lost: {holds.name} has no place for it here")
+        if sited and not (holds.location or keeps_location(codec, location)):
             self._warn(f"chroma location {location} is lost: {codec} has no place for it here")
+        granted = {"range", "matrix"} if self._info.pixel.family == "rgb" else {"range"}
+        unsaid = {
+            name: getattr(tags, name) for name in COLOURS - granted - holds.colours - keeps_colours(codec)
+        }
+        lost = [f"{name} {value}" for name, value in sorted(unsaid.items()) if value != getattr(Tags, name)]
+        if lost:
+            self._warn(f"tags of colour are lost: {codec} has no place here for {', '.join(lost)}")
 
     def _encode(self, video: av.VideoFrame | None) -> list[Packet]:
         packets = encode(self.stream.codec_context, video)

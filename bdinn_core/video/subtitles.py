@@ -7,22 +7,12 @@ from av.packet import Packet
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
-__all__ = ["Converter", "text_codec"]
-
-_TEXT_CODECS = {
-    "mp4": "mov_text",
-    "mov": "mov_text",
-    "ipod": "mov_text",
-    "matroska": "subrip",
-    "webm": "webvtt",
-}
+__all__ = ["Converter", "is_text"]
 
 
-def text_codec(container: str, stream: SubtitleStream) -> str | None:
-    """What to convert `stream` to for `container` (FFmpeg's names); `None` if there's no way."""
-    if stream.codec_context is None or not Codec(stream.codec_context.name, "r").text_sub:
-        return None
-    return _TEXT_CODECS.get(container)
+def is_text(stream: SubtitleStream) -> bool:
+    """Whether a stream of subtitles can be converted: not if it's pictures, or FFmpeg can't read it."""
+    return stream.codec_context is not None and Codec(stream.codec_context.name, "r").text_sub
 
 
 class Converter:

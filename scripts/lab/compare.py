@@ -9,12 +9,12 @@ from .excuses import EXCUSES
 __all__ = ["PARTS", "Cell", "compare", "judge"]
 
 PARTS = [
-    "frames", "planes", "times", "fields", "captions", "tags", "aspect", "location", "rotation", "HDR",
-    "side data", "timecode", "sound", "sound at", "texts", "texts at", "chapters", "attached", "streams",
-    "metadata",
+    "frames", "planes", "begin", "times", "fields", "captions", "tags", "aspect", "location", "rotation",
+    "HDR", "side data", "timecode", "sound", "sound at", "texts", "texts at", "chapters", "attached",
+    "cover art", "streams", "of streams", "metadata",
 ]  # fmt: skip
-_NOTHING = {"aspect": 1}
-"""What means that a part isn't there, beside what is empty."""
+_NOTHING: dict[str, Any] = {"aspect": 1, "location": 1, "HDR": [(0, "")]}
+"""What means that a stream hasn't a part, beside what is empty."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,16 @@ def compare(
         lossless: whether the planes have to be equal.
     """
     # A container may add something of its own.
-    after = {**after, "metadata": {key: after["metadata"].get(key) for key in before["metadata"]}}
+    keys = before["metadata"]
+    after = {**after, "metadata": {key: after["metadata"].get(key) for key in keys}}
+    after["of streams"] = _without_more(before["of streams"], after["of streams"])
     cells = {part: judge(part, before[part], after[part], container, said) for part in PARTS}
     if not lossless:
         cells["planes"] = Cell("coded")
-    counts = {"frames": before["frames"], "planes": sum(map(len, before["planes"]))}
+    counts = {
+        "frames": sum(before["frames"].values()),
+        "planes": sum(len(planes) for pictures in before["planes"].values() for planes in pictures),
+    }
     return {
         k: Cell(v.kind, f"{counts[k]}") if v.kind == "equal" and k in counts else v for k, v in cells.items()
     }
@@ -54,7 +59,8 @@ def compare(
 def judge(part: str, before: Any, after: Any, container: str, said: Iterable[str]) -> Cell:
     """The verdict on one part."""
     if _same(before, after):
-        return Cell("equal" if before and before != _NOTHING.get(part) else "-")
+        values = [*before.values()] if isinstance(before, dict) else [before]
+        return Cell("equal" if any(value and value != _NOTHING.get(part) for value in values) else "-")
     expected, kind, reasons = before, "impossible", []
     for excuse in EXCUSES:
         for reason in excuse.reasons(container, said) if part in excuse.parts else ():
@@ -66,6 +72,14 @@ def judge(part: str, before: Any, after: Any, container: str, said: Iterable[str
     if _same(expected, after):
         return Cell(kind, "; ".join(reasons))
     return Cell("DIFFERS", _difference(expected, after)[:200])
+
+
+def _without_more(before: dict[int, Any], after: dict[int, Any]) -> dict[int, Any]:
+    """The metadata of streams `after`, with no other keys than those `before`."""
+    if len(before) != len(after):
+        return after
+    pairs = zip(before.values(), after.items(), strict=True)
+    return {index: {key: found[key] for key in keys if key in found} for keys, (index, found) in pairs}
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 __all__ = [
-    "LINES", "Clip", "Media", "assert_same_pictures", "make", "make_captioned", "make_interlaced", "picture",
-    "planes", "read", "seconds", "smooth",
+    "LINES", "Clip", "Media", "assert_same_pictures", "cover_art", "join", "make", "make_captioned",
+    "make_interlaced", "picture", "planes", "read", "seconds", "smooth",
 ]  # fmt: skip
 
 SOUND_RATE = 48000
@@ -66,11 +68,15 @@ class Clip:
     """Codec of a stream of sound as long as the picture."""
     layout: str = "stereo"
     """Which channels the sound has."""
+    sound_metadata: dict[str, str] = field(default_factory=dict)
+    """What the sound says beside its language and title."""
     subtitles: str | None = None
     """Codec of a stream with `LINES`."""
     chapters: Sequence[tuple[int, int, str]] = ()
     """Start and end in milliseconds, and title."""
     fonts: Sequence[tuple[str, bytes]] = ()
+    covers: Sequence[tuple[str, str]] = ()
+    """Name of the file and codec (mjpeg, png) of each `cover_art`; MP4 has no names."""
     metadata: dict[str, str] = field(default_factory=dict)
     rotation: float = 0
     muxer: dict[str, str] = field(default_factory=dict)
@@ -118,10 +124,13 @@ def make(path: Path, clip: Clip | None = None, **changes: Any) -> Path:
         for stream, language in ((sound, "jpn"), (texts, "ger")):
             if stream is not None:
                 stream.metadata.update(language=language, title=f"In {language}")
+        if sound is not None:
+            sound.metadata.update(clip.sound_metadata)
         if texts is not None:
             texts.disposition = Disposition.forced
         for name, data in clip.fonts:
             output.add_attachment(name, "application/x-truetype-font", data)
+        covers = [_add_cover(output, name, codec) for name, codec in clip.covers]
         tick = Fraction(1, 1000)
         chapters: list[Any] = [
             {"id": i, "start": a, "end": b, "time_base": tick, "metadata": {"title": title}}
@@ -132,6 +141,7 @@ def make(path: Path, clip: Clip | None = None, **changes: Any) -> Path:
         if isinstance(texts, SubtitleStream):
             texts.codec_context.subtitle_header = ASS_HEADER
         output.start_encoding()
+        output.mux([packet for packet in covers if packet is not None])
         for number, time in enumerate(clip.times):
             frame = clip.draw(clip.pix_fmt, clip.width, clip.height, number)
             frame.pts, frame.time_base = time, clip.time_base
@@ -142,6 +152,29 @@ def make(path: Path, clip: Clip | None = None, **changes: Any) -> Path:
         if isinstance(texts, SubtitleStream):
             _subtitles(output, texts)
     return path
+
+
+def cover_art(codec: str) -> bytes:
+    """A picture's file, in JPEG (mjpeg) or PNG."""
+    context = av.CodecContext.create(codec, "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.time_base = 64, 48, Fraction(1, 25)
+    context.pix_fmt = "yuvj420p" if codec == "mjpeg" else "rgb24"
+    frame = smooth("gbrp", 64, 48, 0).reformat(format=context.pix_fmt)
+    frame.pts = 0
+    return b"".join(bytes(packet) for image in (frame, None) for packet in context.encode(image))
+
+
+def _add_cover(output: Any, name: str, codec: str) -> av.Packet | None:
+    """Adds cover art, whose packet comes after the header unless that has it."""
+    data = cover_art(codec)
+    if output.format.name == "matroska":
+        output.add_attachment(name, {"mjpeg": "image/jpeg", "png": "image/png"}[codec], data)
+        return None
+    packet = av.Packet(data)
+    packet.stream = output.add_mux_stream(codec, width=64, height=48)
+    packet.stream.disposition = Disposition.attached_pic
+    return packet
 
 
 def _sound(output: Any, stream: Any, seconds: float) -> None:
@@ -169,6 +202,19 @@ def _subtitles(output: Any, stream: SubtitleStream) -> None:
         packet.pts = packet.dts = start
         packet.duration, packet.time_base, packet.stream = duration, Fraction(1, 1000), stream
         output.mux(packet)
+
+
+def join(path: Path, parts: Sequence[Path]) -> Path:
+    """Writes a file of the pictures of several others, in a stream each."""
+    with av.open(str(path), "w") as target, ExitStack() as opened:
+        sources = [opened.enter_context(av.open(str(part))) for part in parts]
+        copies = [target.add_stream_from_template(source.streams.video[0]) for source in sources]
+        for source, copy in zip(sources, copies, strict=True):
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = copy
+                    target.mux(packet)
+    return path
 
 
 def make_interlaced(path: Path, order: str, **clip: Any) -> Path:
