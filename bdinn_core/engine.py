@@ -172,7 +172,7 @@ class Debander:
             values = self._upload(original) if values is None else values
             values = change_depth(values, source, target, i)
             planes.append(quantize(values, target, self.options.dither, i, self.options.seed))
-        return Frame(tuple(planes), target)
+        return Frame(tuple(planes), target, frame.interlaced)
 
     def _network_changes(self, frames: Sequence[AnyFrame]) -> list[dict[int, torch.Tensor]]:
         """What the network would change, in 8-bit steps: for every frame, by plane, where it may."""

@@ -95,3 +95,5 @@ def test_fields_that_begin_midway_are_refused(run, tmp_path):
     there = Fraction(re.match(message, str(refused.value))[1])
     assert run(tmp_path / "in.ts", tmp_path / "out.mkv", codec="ffv1", end=there).frames == 6
     assert field_orders(tmp_path / "out.mkv") == {"P"}
+    assert run(tmp_path / "in.ts", tmp_path / "rest.mkv", codec="ffv1", start=there).frames == 6
+    assert field_orders(tmp_path / "rest.mkv") == {"T"}

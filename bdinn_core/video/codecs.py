@@ -61,6 +61,8 @@ class _Rules:
     """The same above 8 bits."""
     alpha: bool = True
     """False: lists formats with alpha, but fails on them."""
+    experimental: frozenset[str] = frozenset()
+    """Formats that it lists, but refuses without being asked twice."""
     keeps_aspect: bool = True
     """Whether the stream itself says the sample aspect ratio, where the container doesn't."""
     hdr: Callable[[HDR], str] | None = None
@@ -121,7 +123,9 @@ _RULES = {
         locations=(1, 3),
     ),
     # Without a bitrate of 0 libvpx takes crf as a mere limit.
-    "libvpx-vp9": _Rules(fixed={"b": "0"}, whole_crf=True, keeps_aspect=False),
+    "libvpx-vp9": _Rules(
+        fixed={"b": "0"}, whole_crf=True, keeps_aspect=False, experimental=frozenset({"gbrap"})
+    ),
     "prores_ks": _Rules(even_chroma=True, keeps_aspect=False, interlaced={"flags": "+ildct"}),
     # It says the ratio in every frame, but FFmpeg's readers of Matroska don't find it there.
     "ffv1": _Rules(keeps_aspect=False, interlaced={}),
@@ -244,6 +248,8 @@ def _pix_fmts(codec: str) -> dict[PixelFormat, str]:
         except FormatError:
             continue
         bits = min(part.bits for part in VideoFormat(candidate.name).components)
+        if candidate.name in _rules(codec).experimental:
+            continue
         if candidate.has_palette or bits < pixel.bit_depth or candidate.name.startswith("yuvj"):
             continue
         if candidate.name == pixel.name or pixel not in formats:

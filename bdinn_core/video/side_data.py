@@ -13,24 +13,26 @@ from typing import Any
 import av
 import av.filter
 
-__all__ = ["has_profile", "read_side_data", "without_hdr"]
+__all__ = ["has_profile", "read_side_data", "without_fields", "without_hdr"]
 
 _PROFILE = "ICC_PROFILE"
 _STATIC_HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
 
 
 @lru_cache(maxsize=32)
-def _graph(thread: int, filters: tuple[str, ...], width: int, height: int, pix_fmt: str) -> av.filter.Graph:
-    """FFmpeg's `sidedata` with such arguments, kept for a thread: making it takes longer than its use."""
+def _graph(
+    thread: int, filters: tuple[tuple[str, str], ...], width: int, height: int, pix_fmt: str
+) -> av.filter.Graph:
+    """FFmpeg's filters with such arguments, kept for a thread: making it takes longer than its use."""
     graph = av.filter.Graph()
     graph.threads = 1  # else it keeps one for every core
     source = graph.add_buffer(width=width, height=height, format=pix_fmt, time_base=Fraction(1, 25))
-    steps = [graph.add("sidedata", arguments) for arguments in filters]
+    steps = [graph.add(name, arguments) for name, arguments in filters]
     graph.link_nodes(source, *steps, graph.add("buffersink")).configure()
     return graph
 
 
-def _filtered(frame: av.VideoFrame, *filters: str) -> av.VideoFrame | None:
+def _filtered(frame: av.VideoFrame, *filters: tuple[str, str]) -> av.VideoFrame | None:
     """Another reference to `frame`, with less beside it; `None` where it isn't selected."""
     graph = _graph(get_ident(), filters, frame.width, frame.height, frame.format.name)
     graph.push(frame)
@@ -43,7 +45,7 @@ def _filtered(frame: av.VideoFrame, *filters: str) -> av.VideoFrame | None:
 
 
 def _without(frame: av.VideoFrame, *kinds: str) -> av.VideoFrame:
-    result = _filtered(frame, *(f"mode=delete:type={kind}" for kind in kinds))
+    result = _filtered(frame, *(("sidedata", f"mode=delete:type={kind}") for kind in kinds))
     assert result is not None
     return result
 
@@ -56,9 +58,16 @@ def read_side_data(frame: av.VideoFrame) -> Mapping[Any, Any]:
 
 def has_profile(frame: av.VideoFrame) -> bool:
     """Whether a frame in the host's memory has an ICC profile."""
-    return _filtered(frame, f"mode=select:type={_PROFILE}") is not None
+    return _filtered(frame, ("sidedata", f"mode=select:type={_PROFILE}")) is not None
 
 
 def without_hdr(frame: av.VideoFrame) -> av.VideoFrame:
     """A frame in the host's memory without mastering display and content light level."""
     return _without(frame, *_STATIC_HDR)
+
+
+def without_fields(frame: av.VideoFrame) -> av.VideoFrame:
+    """A frame in the host's memory that isn't said to be interlaced."""
+    result = _filtered(frame, ("setfield", "prog"))
+    assert result is not None
+    return result

@@ -25,7 +25,7 @@ from .hdr import read_hdr
 from .hwaccel import without_pixels, wrap_planes
 from .opening import holds_stills, reason
 from .probe import VideoInfo, describe, fraction, has_fields, stated_tags, stored_format
-from .side_data import read_side_data
+from .side_data import read_side_data, without_fields
 
 if TYPE_CHECKING:  # importing torch takes seconds
     from ..transfer import AnyFrame
@@ -262,8 +262,9 @@ class Track:
             carrier = without_pixels(video, info.pixel.name)
         else:
             planar = video if info.pix_fmt.startswith("yuvj") else self._repack(video, info.pixel.name)
+            if planar.interlaced_frame and not has_fields(self.stream, planar):
+                video = planar = without_fields(planar)
             content, alpha = read_planes(planar, info.pixel, info.format)
-            content = replace(content, interlaced=has_fields(self.stream, video))
             carrier = planar if on_gpu else video
         return Picture(
             stream=self.index,

@@ -329,7 +329,13 @@ def _open_output(part: PartFile, name: str) -> OutputContainer:
         container = av.open(f"file:{part.path}", "w")
     except ValueError as error:
         raise OptionError(f"output {name} has no container's extension; use .mkv, .mp4 or .mov") from error
+    why = None
     if container.format.flags & Flags.no_file.value:
+        why = "isn't one file but many"
+    elif container.format.name == "rawvideo" or container.default_video_codec == "none":
+        why = "is no container of video"
+    if why is not None:
         container.close()
-        raise OptionError(f"output {name} isn't one file but many; use .mkv, .mp4 or .mov")
+        part.discard()
+        raise OptionError(f"output {name} {why}; use .mkv, .mp4 or .mov, or .png or .tif for pictures")
     return container
