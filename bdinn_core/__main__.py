@@ -16,7 +16,8 @@ def main() -> int:
     try:
         code = run()
         if before is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            # Once it has ended for one, another must not take its exit code.
+            signal.signal(signal.SIGINT, signal.SIG_IGN if code else signal.SIG_DFL)
     except KeyboardInterrupt:  # between the two
         return 130
     except Terminated as ended:
