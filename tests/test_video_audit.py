@@ -37,6 +37,7 @@ def lost(
     *,
     interlaced: bool = False,
     end: Fraction | None = None,
+    cut: bool = False,
 ) -> int:
     damage = Damage("a.mkv")
     audit = Audit(stream, damage, of_stills=False)
@@ -44,7 +45,7 @@ def lost(
         audit.goes_in(each)
     for pts in came_out:
         audit.comes_out(pts, FRAME, interlaced)
-    audit.close(end, Fraction(0), Fraction(25))
+    audit.close(end, Fraction(0), Fraction(25), cut)
     return damage.counts["lost"]
 
 
@@ -72,3 +73,11 @@ def test_a_packet_that_repeats_a_picture_is_none(stream):
     went_in = [packet(FRAME * n, 100 if n % 2 else 8) for n in range(1, 11)]
     expected = 5 if stream.codec_context.name == "ffv1" else 0
     assert lost(stream, went_in, [FRAME * n for n in range(1, 11, 2)]) == expected
+    assert lost(stream, went_in, [FRAME * n for n in range(1, 11)]) == 0  # a flat one may be as short
+
+
+def test_packets_without_times_count_where_all_are_wanted(stream):
+    went_in = [packet(None) for _ in range(10)]
+    expected = 0 if "vp9" in stream.codec_context.name else 3
+    assert lost(stream, went_in, [FRAME * n for n in range(7)]) == expected
+    assert lost(stream, went_in, [FRAME * n for n in range(3, 7)], end=Fraction(7, 25), cut=True) == 0

@@ -160,6 +160,43 @@ def test_a_cut_of_a_whole_file_is_not_called_damaged(run, tmp_path, container, f
     assert (news.frames, news.warnings) == (20 - first, [])
 
 
+def test_a_file_that_begins_within_a_group_can_be_cut(run, tmp_path):
+    """What comes before the first key picture is no damage, and counts for nothing at the end."""
+    whole = clip(tmp_path / "whole.ts", "mpeg2video")
+    source = with_packets(whole, lambda number, data: None if number < 5 else data, tmp_path / "in.ts")
+    frames = run(source, tmp_path / "whole.mkv", **LOSSLESS).frames
+    news = run(source, tmp_path / "out.mkv", **LOSSLESS, start=Fraction(1, 5))
+    assert (news.frames, news.report.damaged) == (frames - 5, False)
+
+
+def test_short_packets_of_sound_keep_their_times(run, tmp_path):
+    """Matroska counts milliseconds, of which a packet may be less."""
+    clip(tmp_path / "whole.mkv", "ffv1", sound="pcm_s16le")
+    with av.open(str(tmp_path / "whole.mkv")) as source, av.open(str(tmp_path / "in.mkv"), "w") as target:
+        copies = [target.add_stream_from_template(stream) for stream in source.streams]
+        sent = 0
+        for packet in source.demux():
+            parts = [bytes(packet)] if packet.stream.type == "video" else split(bytes(packet), 128)
+            for part in parts if packet.size else []:
+                new = av.Packet(part)
+                new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+                new.stream = copies[packet.stream.index]
+                if packet.stream.type == "audio":
+                    new.pts = new.dts = sent // 48  # milliseconds, rounded down
+                    sent += 32
+                target.mux(new)
+    for output in ("out.mkv", "out.mov"):
+        news = run(tmp_path / "in.mkv", tmp_path / output, codec="libx264", preset="ultrafast", crf=0)
+        assert (news.frames, news.report.damaged) == (FRAMES, False)
+        before, after = (next(iter(read(tmp_path / name).packets.values())) for name in ("in.mkv", output))
+        assert b"".join(data for _, data in before) == b"".join(data for _, data in after)
+        assert abs(after[-1][0] - before[-1][0]) <= Fraction(2, 1000)
+
+
+def split(data: bytes, size: int) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data), size)]
+
+
 def test_what_cannot_be_decoded_is_not_held_without_end(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "HELD_BYTES", 2**14)
     whole = clip(tmp_path / "whole.mkv", "ffv1", sound="pcm_s16le")
@@ -228,7 +265,11 @@ def test_a_change_of_aspect_ratio_stops_the_job_and_can_be_cut(run, tmp_path):
         run(source, tmp_path / "out.mkv", **LOSSLESS)
     moment = Fraction(re.search(r"at ([\d.]+) s", str(error.value))[1])
     assert run(source, tmp_path / "first.mkv", **LOSSLESS, end=moment).frames == 6
-    assert run(source, tmp_path / "second.mkv", **LOSSLESS, start=moment).frames == 6
+    assert run(source, tmp_path / "second.mkv", codec="libx264", start=moment).frames == 6
+    assert read(tmp_path / "second.mkv").aspect == Fraction(4, 3)
+    earlier = moment - Fraction(1, 25)
+    with pytest.raises(InputError, match="sample aspect ratio changes from 1 to 4/3"):
+        run(source, tmp_path / "both.mkv", **LOSSLESS, start=earlier)
 
 
 @pytest.mark.parametrize(("codec", "name"), [("libx264", "in.h264"), ("mpeg2video", "in.m2v")])

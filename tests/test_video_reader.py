@@ -1,7 +1,10 @@
+import os
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
+import av
 import pytest
 from av.packet import Packet
 from lab.media import make, smooth
@@ -129,11 +132,22 @@ def test_pictures_are_counted_from_0(tmp_path):
     source.close()
 
 
-@pytest.mark.parametrize("name", ["in.ts", "in.m2v", "in.mpg", "in.flv", "in.avi", "in.nut"])
+@pytest.mark.parametrize(
+    "name", ["in.ts", "in.m2v", "in.h264", "in.hevc", "in.mpg", "in.flv", "in.avi", "in.nut"]
+)
 @pytest.mark.parametrize("first", [1, 3, 40, 55])
 def test_a_cut_is_exact_wherever_key_pictures_are(tmp_path, name, first):
-    codec = {".m2v": "mpeg2video", ".mpg": "mpeg2video", ".avi": "mpeg4"}.get(Path(name).suffix, "libx264")
-    path = make(tmp_path / name, codec=codec, options={"g": "50"}, draw=smooth, times=range(60))
+    codec = {".m2v": "mpeg2video", ".mpg": "mpeg2video", ".avi": "mpeg4", ".hevc": "libx265"}
+    options = {"g": "50"} | ({"x265-params": "log-level=none"} if name == "in.hevc" else {})
+    path = make(
+        tmp_path / name,
+        codec=codec.get(Path(name).suffix, "libx264"),
+        options=options,
+        draw=smooth,
+        width=96,
+        height=64,
+        times=range(60),
+    )
     source = Source(str(path), Fraction(first, 25), strict=True)
     wanted = [p.frame.planes[0] for p in pictures(source)]
     source.close()
@@ -177,9 +191,43 @@ def test_times_of_reordered_pictures_in_avi(tmp_path):
     source = Source(str(path), strict=True)
     shown = pictures(source)
     source.close()
-    assert [b.pts - a.pts for a, b in pairwise(shown)] == [1] * 29
+    assert [p.pts for p in shown] == list(range(30))
     brightness = [p.frame.planes[0].mean() for p in shown]  # grows from picture to picture
     assert brightness == sorted(brightness)
+
+
+def test_times_in_avi_begin_anew_with_a_key_picture(tmp_path):
+    """Pictures that never come out, since what they refer to is cut off, must not shift the others."""
+    options = {"bf": "2", "g": "20"}
+    whole = make(tmp_path / "whole.avi", codec="libx264", options=options, draw=smooth, times=range(60))
+    with av.open(str(whole)) as container, av.open(str(tmp_path / "in.avi"), "w") as target:
+        copy = target.add_stream_from_template(container.streams.video[0])
+        for number, each in enumerate(p for p in container.demux(video=0) if p.size):
+            if number >= 8:
+                each.pts = each.dts = number - 8
+                each.stream = copy
+                target.mux(each)
+    source = Source(str(tmp_path / "in.avi"))
+    shown = pictures(source)
+    source.close()
+    assert [(p.pts, p.duration) for p in shown] == [(n, 1) for n in range(11, 52)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pipes stay open on purpose
+@pytest.mark.parametrize("name", ["in.mkv", "in.avi", "in.ts", "in.flv"])
+def test_a_pipe_is_cut_as_a_file_is(tmp_path, name):
+    path = make(tmp_path / name, codec="libx264", options={"g": "50"}, draw=smooth, times=range(60))
+    found = []
+    os.mkfifo(tmp_path / "pipe")
+    for place in (path, tmp_path / "pipe"):
+        if place != path:
+            feed = Thread(target=lambda: (tmp_path / "pipe").write_bytes(path.read_bytes()), daemon=True)
+            feed.start()
+        source = Source(str(place), Fraction(1), strict=True)
+        found.append([(p.pts, p.duration, p.frame.planes[0].tobytes()) for p in pictures(source)])
+        source.close()
+    assert len(found[0]) == 35
+    assert found[0] == found[1]
 
 
 def test_a_start_past_the_end_is_refused(tmp_path):

@@ -5,6 +5,7 @@ from bisect import bisect_right
 from fractions import Fraction
 from math import ceil, inf
 
+import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -39,14 +40,22 @@ class Audit:
     def rewind(self) -> None:
         """Starts anew, where reading goes on at another place."""
         self._went_in, self._failed, self._came_out = array("q"), array("q"), array("q")
+        self._repeats: set[int] = set()
+        self._untimed = 0
         self._until = 0
         self._interlaced = False
 
     def goes_in(self, packet: Packet) -> None:
         """A packet goes into the decoder."""
-        repeats = self._stream.codec_context.name == "mpeg4" and packet.size <= _REPEAT_BYTES
-        if packet.size and not packet.is_discard and not repeats:
-            self._went_in.append(moment(packet))
+        time = moment(packet)
+        if not packet.size or packet.is_discard:
+            return
+        if time is None:
+            self._untimed += 1
+            return
+        self._went_in.append(time)
+        if self._stream.codec_context.name == "mpeg4" and packet.size <= _REPEAT_BYTES:
+            self._repeats.add(time)
 
     def fails(self, packet: Packet, why: str, time: Fraction | None) -> None:
         """The decoder refuses a packet.
@@ -54,7 +63,11 @@ class Audit:
         Raises:
             InputError: if damage is strict.
         """
-        self._failed.append(moment(packet))
+        time_in = moment(packet)
+        if time_in is None:
+            self._untimed -= 1
+        else:
+            self._failed.append(time_in)
         self._damage.add("lost", why, time=time)
 
     def comes_out(self, pts: int, duration: int, interlaced: bool) -> None:
@@ -63,13 +76,14 @@ class Audit:
         self._until = pts + duration
         self._interlaced |= interlaced
 
-    def close(self, end: Fraction | None, origin: Fraction, rate: Fraction) -> None:
+    def close(self, end: Fraction | None, origin: Fraction, rate: Fraction, cut: bool) -> None:
         """Takes note of what's missing.
 
         Args:
             end: first second of the file that isn't wanted any more.
             origin: when its first picture is shown, in seconds.
             rate: frames a second.
+            cut: whether not all of the file is wanted.
 
         Raises:
             InputError: if there's anything and damage is strict.
@@ -77,17 +91,21 @@ class Audit:
         if not self._came_out:
             return
         tick = fraction(self._stream.time_base)
-        if self._stream.codec_context.name not in _WITH_HIDDEN_PICTURES:
+        hidden = self._stream.codec_context.name in _WITH_HIDDEN_PICTURES
+        if not hidden and not (cut and self._untimed):  # who knows which of them are wanted?
             expected = self._expected(inf if end is None else ceil(end / tick), 1 / (rate * tick))
             silent = expected - len(self._came_out)
             why = f"{silent} of {expected} pictures didn't come out of the decoder"
             self._damage.add("lost", why, count=silent)
-        if self._stream.duration is not None:
-            stated = self._stream.duration * tick
+        if self._stream.duration is not None and self._went_in:
+            # It counts from the first packet, which may hold a picture that can't be decoded.
+            start = self._stream.start_time
+            lead = Fraction(0) if start is None else max(Fraction(0), origin - start * tick)
+            stated = self._stream.duration * tick - lead
             wanted = stated if end is None else min(stated, end - origin)
             # What came but couldn't be decoded is counted already.
             came = max(self._went_in) - min(self._went_in) + 1 / (rate * tick)
-            reached = max(self._until * tick - origin, came * tick)
+            reached = max(self._until * tick - origin, came * tick - lead)
             if reached < wanted - (0 if self._of_stills else TOLERATED_FRAMES / rate):
                 self.misses(wanted - reached, rate)
 
@@ -106,18 +124,18 @@ class Audit:
         What is shown before the first picture refers to others that aren't there. A field may have a packet
         of its own, but a picture with the one before it.
         """
-        first = self._came_out[0]
+        first, shown = self._came_out[0], set(self._came_out)
         wanted = [time for time in self._went_in if first <= time < last]
+        wanted = [time for time in wanted if time in shown or time not in self._repeats]
         if self._interlaced:
-            shown = set(self._came_out)
             wanted = [t for t in wanted if t in shown or t - self._before(t) >= frame * 3 / 4]
-        return len(wanted) - sum(first <= time < last for time in self._failed)
+        return len(wanted) + self._untimed - sum(first <= time < last for time in self._failed)
 
     def _before(self, time: int) -> int:
         """When the picture that is shown at a time began to be."""
         return self._came_out[bisect_right(self._came_out, time) - 1]
 
 
-def moment(packet: Packet) -> int:
-    """When what's in a packet is shown, in ticks, as far as the file says."""
-    return (packet.dts if packet.pts is None else packet.pts) or 0
+def moment(item: av.VideoFrame | Packet) -> int | None:
+    """When a frame is shown, or what's in a packet is, in ticks; `None` where the file doesn't say."""
+    return item.dts if item.pts is None else item.pts

@@ -37,8 +37,8 @@ def _named_mask() -> Iterator[None]:
 class MaskClip:
     """Masks read picture by picture, in step with the source.
 
-    Each is the one that is shown at the time of the source's picture, both counted from the first: so a
-    picture that one of them has lost shifts nothing. Clips without times go by number.
+    Each is the one that is shown at the time of the source's picture, both counted from the first of their
+    files: so a picture that one of them has lost shifts nothing. Clips without times go by number.
 
     Args:
         source: the clip.
@@ -64,7 +64,7 @@ class MaskClip:
 
         Args:
             number: of the frame.
-            time: in seconds after the first one.
+            time: in seconds after the first one of the file.
 
         Raises:
             InputError: if the clip has ended.
@@ -93,7 +93,8 @@ class MaskClip:
             return False
         if not self._source.has_times:
             return picture.number >= number
-        return (picture.pts + picture.duration - self._begin) * self._tick > time
+        shown = (picture.pts + picture.duration - self._begin) * self._tick
+        return shown + self._source.skipped > time
 
 
 Mask = np.ndarray | MaskClip
@@ -125,6 +126,8 @@ def open_mask(job: VideoJob, name: str, info: VideoInfo) -> Mask:
                 return _share(first.frame)
     finally:
         still.close()
-    rate = None if still.first_number is None else info.rate
+    rate, start = None if still.first_number is None else info.rate, job.start
+    if still.has_times and start is not None:  # what's shown then may have begun before
+        start = max(Fraction(0), start - 1 / found.rate)
     with _named_mask():
-        return MaskClip(Source(name, job.start, job.end, job.threads, strict=job.strict, rate=rate))
+        return MaskClip(Source(name, start, job.end, job.threads, strict=job.strict, rate=rate))

@@ -44,6 +44,8 @@ class Opened(NamedTuple):
     """Bytes it has; of a pipe, those read so far."""
     first: int | None = None
     """The number of the first file, if it's a sequence of them."""
+    seekable: bool = True
+    """Whether reading can go on at another place."""
 
 
 class _PipeInput:
@@ -135,7 +137,7 @@ def _open(name: str, accelerator: HWAccel | None, allow_url: bool, options: dict
                 "standard input isn't y4m; `vspipe -c y4m` and `ffmpeg -f yuv4mpegpipe` write it"
             )
         container = av.open(pipe, "r", format="yuv4mpegpipe", buffer_size=1 << 20)
-        return Opened(container, pipe.start, lambda: pipe.size)
+        return Opened(container, pipe.start, lambda: pipe.size, seekable=False)
     if "://" in name and not Path(name).exists():
         if not allow_url:
             raise InputError(f"{name} is an address: give --allow-url to open it")
@@ -152,7 +154,7 @@ def _open(name: str, accelerator: HWAccel | None, allow_url: bool, options: dict
     if path.is_fifo():
         pipe = _PipeInput(name)
         container = av.open(pipe, "r", options=options, buffer_size=1 << 20, hwaccel=accelerator)
-        return Opened(container, pipe.start, lambda: pipe.size)
+        return Opened(container, pipe.start, lambda: pipe.size, seekable=False)
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"{name} is empty")
     with open(name, "rb", buffering=0) as file:

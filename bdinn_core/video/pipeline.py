@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from itertools import batched
 from typing import NamedTuple
 
@@ -75,13 +76,13 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> Report
         writer = opened.enter_context(closing(_open_writer(job, source, encodings, progress)))
         opened.enter_context(_torch_threads(job.threads))
         filters = [
-            _Filter(track, options, encodings[track.index], masks.get(track.index), progress)
+            _Filter(track, source.skipped, options, encodings[track.index], masks.get(track.index), progress)
             for track in source.tracks
         ]
         progress.begin(source.estimated_frames)
         count, failure = _run_stages(source, filters, writer, progress, job.keep_partial)
         for track in source.tracks:
-            if not track.count:
+            if not track.count and failure is None:
                 where = f"{source.name}, stream {track.index},"
                 raise OptionError(f"{where} has no picture between start and end; move one of them")
         writer.finish()
@@ -169,6 +170,7 @@ class _Filter:
     def __init__(
         self,
         track: Track,
+        skipped: Fraction,
         options: DebandOptions,
         encoding: Encoding,
         mask: Mask | None,
@@ -178,6 +180,7 @@ class _Filter:
 
         self._index = track.index
         self._tick = track.tick
+        self._skipped = skipped
         self._begin = 0
         still = mask if isinstance(mask, np.ndarray) else None
         depth = 32 if encoding.pixel.is_float else encoding.pixel.bit_depth
@@ -197,7 +200,7 @@ class _Filter:
         return [_result(p, frame) for p, frame in zip(own, frames, strict=True)]
 
     def _mask_of(self, picture: Picture, clip: MaskClip) -> np.ndarray:
-        return clip.at(picture.number, (picture.pts - self._begin) * self._tick)
+        return clip.at(picture.number, (picture.pts - self._begin) * self._tick + self._skipped)
 
 
 def _ahead(source: Source, batch_size: int) -> int:

@@ -20,7 +20,7 @@ from .opening import Y4M_MAGIC, holds_stills
 from .side_data import read_side_data
 
 __all__ = [
-    "COVER_ART",
+    "_COVER_ART",
     "VideoInfo",
     "describe",
     "find_videos",
@@ -30,7 +30,7 @@ __all__ = [
     "stored_format",
 ]
 
-COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
+_COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
 MOST_PIXELS = 2**27
 """16384 x 8192. A few bytes can claim any size, and decoders take memory for what they're told."""
 _STORED_IN_PASSES = {"png", "apng", "gif"}
@@ -69,7 +69,7 @@ def find_videos(container: InputContainer, name: str, which: int | Literal["all"
         OptionError: if there are fewer.
         InputError: if there are none, FFmpeg has no decoder for one, or it claims to be too large.
     """
-    streams = [s for s in container.streams.video if not s.disposition & COVER_ART]
+    streams = [s for s in container.streams.video if not s.disposition & _COVER_ART]
     if not streams:
         found = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         raise InputError(f"{name} has no video stream (found: {found})")

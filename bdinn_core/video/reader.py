@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, NoReturn
 import av
 from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition
 
@@ -48,9 +49,12 @@ class Decoded(NamedTuple):
     frame: av.VideoFrame
 
 
-def _place(packet: Packet) -> tuple[int, int | None]:
-    """The packet's stream and time, which tell it from others."""
-    return packet.stream_index, packet.pts
+_Place = tuple[int, int | None, bytes]
+
+
+def _place(packet: Packet) -> _Place:
+    """What tells a packet from others."""
+    return packet.stream_index, packet.pts, bytes(packet)
 
 
 def _is_before(packet: Packet, moment: Fraction) -> bool:
@@ -135,8 +139,8 @@ class Source:
         """When everything happens in the result."""
         for track in self.tracks:
             track.begin(self.timeline.offset, self._origin)
-        self.skips = begin > self._origin
-        """Whether the result begins with a later picture than the source."""
+        self.skipped = begin - self._origin
+        """How many seconds later than the source the result begins."""
         opened, ticks = self._opened, int(self.timeline.offset / self.tracks[0].tick)
         self.first_number = None if opened.first is None else opened.first + ticks
         """Of an image sequence, the number of the file shown at 0; each tick is one more."""
@@ -241,7 +245,7 @@ class Source:
     def _compare_with_claims(self) -> None:
         """Nothing may be lost in silence: compares what came with what went in and what the file says."""
         for track in self.tracks:
-            track.audit.close(self._end, self._origin, track.info.rate)
+            track.audit.close(self._end, self._origin, track.info.rate, self.cut)
         stated = self._stated_seconds
         if self._end is not None or stated is None or any(track.stated_seconds for track in self.tracks):
             return
@@ -299,7 +303,8 @@ class Source:
 
     def _skip_to(self, moment: Fraction) -> list[Decoded]:
         """Goes to the first pictures at or after `moment`, by index where the file has one."""
-        if len(self.tracks) > 1:  # key frames of several needn't coincide: all is read up to there
+        bare = self.container.format.flags & Flags.no_timestamps.value
+        if bare or not self._opened.seekable or len(self.tracks) > 1:  # whose key pictures needn't coincide
             return self._hold_firsts(moment)
         texts = self._texts_before(moment)
         # Of stills the very one: before the first, FFmpeg would read all and find none.
@@ -307,7 +312,7 @@ class Source:
             try:
                 self._seek(max(moment - margin, Fraction(0)))
             except FFmpegError:
-                break  # a pipe: read up to there
+                break  # an index that can't be read: all is, up to there
             self._items.close()
             self._items = self._decode()
             self._held.clear()
@@ -324,13 +329,13 @@ class Source:
         track = self.tracks[0]
         self.container.seek(int(moment / track.tick), stream=track.stream)
 
-    def _texts_before(self, moment: Fraction) -> dict[tuple[int, int | None], Packet]:
+    def _texts_before(self, moment: Fraction) -> dict[_Place, Packet]:
         """Subtitles that began a good while before `moment`, by their place; some may still be shown."""
         streams = self.container.streams.subtitles
         if not streams:
             return {}
         video = self.tracks[0].stream
-        texts: dict[tuple[int, int | None], Packet] = {}
+        texts: dict[_Place, Packet] = {}
         try:
             self._seek(moment - SUBTITLE_SECONDS)
             for packet in self.container.demux(video, *streams):

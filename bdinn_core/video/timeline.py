@@ -1,6 +1,7 @@
 """When everything of a source happens in the result, and what of it does."""
 
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 from av.audio.stream import AudioStream
@@ -12,6 +13,10 @@ from .damage import Damage
 from .probe import fraction
 
 __all__ = ["Timeline"]
+
+MICROSECOND = Fraction(1, 10**6)
+LEAST_SECONDS = Fraction(1, 44100)
+"""What two packets of sound are apart at least: a sample."""
 
 
 def _padding(stream: Stream) -> Fraction:
@@ -37,7 +42,8 @@ class Timeline:
         self._end = end
         self._cut = cut
         self._damage = damage
-        self._last_dts: dict[int, int] = {}
+        self._stored_times: dict[int, Fraction] = {}
+        self._last_times: dict[int, Fraction] = {}
 
     def is_past(self, time: Fraction) -> bool:
         """Whether a time of the source isn't wanted any more."""
@@ -83,16 +89,24 @@ class Timeline:
         return True
 
     def _keep_order(self, packet: Packet) -> None:
-        """Containers take no packet of sound that would be decoded before its predecessor."""
+        """Containers take no packet of sound that would be decoded before its predecessor.
+
+        Nor do most take equal times, which Matroska has of packets shorter than its millisecond.
+        """
         assert packet.dts is not None
         assert packet.pts is not None
-        last = self._last_dts.get(packet.stream_index)
-        if last is not None and packet.dts <= last and packet.stream.type == "audio":
+        time = packet.dts * fraction(packet.time_base)
+        last = self._last_times.get(packet.stream_index)
+        if last is not None and packet.stream.type == "audio" and time <= last:
             why = f"time goes back in stream {packet.stream_index}"
-            self._damage.add("unsound", why, time=packet.dts * fraction(packet.time_base) + self.offset)
-            packet.dts = last + 1
-            packet.pts = max(packet.pts, packet.dts)
-        self._last_dts[packet.stream_index] = packet.dts
+            back = time < self._stored_times[packet.stream_index]
+            self._damage.add("unsound", why, count=back, time=time + self.offset)
+            late = ceil((last + LEAST_SECONDS) / MICROSECOND)
+            pts = round(packet.pts * fraction(packet.time_base) / MICROSECOND)
+            packet.time_base = MICROSECOND
+            packet.pts, packet.dts = max(pts, late), late
+        self._stored_times[packet.stream_index] = time
+        self._last_times[packet.stream_index] = packet.dts * fraction(packet.time_base)
 
     def _trim(self, packet: Packet, start: int) -> None:
         """Takes off a subtitle what is shown before `start` (ticks) or after the end."""

@@ -1,5 +1,6 @@
 """One video stream being decoded: its pictures in the order they are shown, and what is wrong with them."""
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -69,8 +70,7 @@ class Picture:
 
 def time_of(item: av.VideoFrame | Packet) -> Fraction:
     """When a frame is shown or a packet plays, in seconds of the file."""
-    ticks = item.dts if item.pts is None else item.pts
-    return (ticks or 0) * fraction(item.time_base)
+    return (moment(item) or 0) * fraction(item.time_base)
 
 
 class Track:
@@ -113,9 +113,10 @@ class Track:
         # AVI has but one time a packet, in the order of decoding, and FFmpeg takes it for the other.
         self._reorders = stream.container.format.name == "avi" and context.name in _REORDERED
         self._moments: list[int] = []
+        self._keys: deque[int] = deque()
         self._last_pts: int | None = None
         self._aspect: Fraction | None = None
-        self._reshaped: tuple[int, Fraction] | None = None
+        self._aspects: list[tuple[int, Fraction]] = []
         self._offset = 0
         self._origin = Fraction(0)
         self.count = 0
@@ -155,6 +156,8 @@ class Track:
         Raises:
             InputError: where time starts anew, or for damage if that's strict.
         """
+        if self._reorders:
+            packet.pts = packet.dts
         self.audit.goes_in(packet)
         name = self.stream.codec_context.name
         try:
@@ -165,7 +168,9 @@ class Track:
             return
         self._watch_aspect(packet)
         if self._reorders and packet.size:
-            heappush(self._moments, moment(packet))
+            heappush(self._moments, moment(packet) or 0)
+            if packet.is_keyframe:
+                self._keys.append(moment(packet) or 0)
         faulty = sum(frame.is_corrupt for frame in frames) or bool(packet.is_corrupt or errors)
         self._damage.add("faulty", "faults in the stream", count=faulty, time=self.last_time)
         for frame in frames:
@@ -176,15 +181,16 @@ class Track:
         """Forgets what came, where reading goes on at another place."""
         self._last_pts = None
         self._moments.clear()
+        self._keys.clear()
         self.audit.rewind()
 
     def describe(self, first: av.VideoFrame, file_start: bytes) -> None:
         """Finds out what the pictures are, by the first one wanted and the first bytes of the file."""
         self.info = describe(self.stream, first, self._name, file_start)
-        if self._reshaped is not None:  # on the way to it
-            _, aspect = self._reshaped
-            tags = replace(self.info.tags, sample_aspect_ratio=aspect)
-            self.info, self._aspect, self._reshaped = replace(self.info, tags=tags), aspect, None
+        self._aspect = self._aspect_at(first.pts or 0)
+        if self._aspects and self._aspect != self._aspects[0][1]:  # the container's is that of the beginning
+            tags = replace(self.info.tags, sample_aspect_ratio=self._aspect)
+            self.info = replace(self.info, tags=tags)
 
     def begin(self, offset: Fraction, origin: Fraction) -> None:
         """Says how many seconds are taken off all times, and when the first picture is shown."""
@@ -232,8 +238,8 @@ class Track:
     def _timestamp(self, frame: av.VideoFrame) -> int:
         """When `frame` is shown, in ticks; counted on where the file doesn't say."""
         pts = frame.dts if frame.pts is None else frame.pts
-        if self._moments:
-            pts = heappop(self._moments)
+        if self._reorders:
+            pts = self._reordered(frame)
         if self._last_pts is None:
             return pts or 0
         if pts is None:
@@ -247,6 +253,14 @@ class Track:
             )
         self._damage.add("misplaced", "time goes back", time=time)
         return self._last_pts + 1
+
+    def _reordered(self, frame: av.VideoFrame) -> int | None:
+        """The earliest time that no frame has had; those before a key picture belong to lost ones."""
+        if frame.key_frame and self._keys:
+            key = self._keys.popleft()
+            while self._moments and self._moments[0] < key:
+                heappop(self._moments)
+        return heappop(self._moments) if self._moments else None
 
     def _picture(self, video: av.VideoFrame) -> Picture:
         info = self.info
@@ -285,8 +299,9 @@ class Track:
         for name, value in stated_tags(video).items():
             if value != (before := getattr(info.tags, name)):
                 return f"{name} of its colours changes from {before} to {value} (as H.273 numbers it)"
-        if self._reshaped is not None and (video.pts or 0) >= self._reshaped[0]:
-            return f"sample aspect ratio changes from {self._aspect} to {self._reshaped[1]}"
+        aspect = self._aspect_at(video.pts or 0)
+        if aspect != self._aspect:
+            return f"sample aspect ratio changes from {self._aspect} to {aspect}"
         matrix = read_side_data(video).get("DISPLAYMATRIX")
         if matrix is not None and bytes(matrix) != info.display_matrix:
             return "rotation changes"
@@ -296,13 +311,15 @@ class Track:
         return None
 
     def _watch_aspect(self, packet: Packet) -> None:
-        """Takes note of a new sample aspect ratio: frames don't say theirs, and the decoder is ahead."""
+        """Takes note of the sample aspect ratio: frames don't say theirs, and decoders are ahead."""
         ratio = self.stream.codec_context.sample_aspect_ratio
-        aspect = fraction(ratio) if ratio else self._aspect
-        if self._aspect is None:
-            self._aspect = aspect
-        elif aspect is not None and aspect != self._aspect and self._reshaped is None:
-            self._reshaped = moment(packet), aspect
+        if ratio and (not self._aspects or self._aspects[-1][1] != fraction(ratio)):
+            self._aspects.append((moment(packet) or 0, fraction(ratio)))
+
+    def _aspect_at(self, pts: int) -> Fraction | None:
+        """That of a frame shown at a time; the first one, for those before."""
+        known = [aspect for i, (since, aspect) in enumerate(self._aspects) if since <= pts or i == 0]
+        return known[-1] if known else None
 
     def _ticks_a_frame(self) -> int:
         return max(1, round(1 / (self.info.rate * self.tick)))

@@ -63,7 +63,7 @@ class MediaWriter:
         self._name = job.output
         self._drop_incompatible = job.drop_incompatible
         self._chapters = source.timeline.chapters(source.container)
-        self._skips = source.skips
+        self._skips = bool(source.skipped)
         self._warn = warn
         self._encoders: dict[int, Encoder] = {}
         self._copies: dict[int, Stream] = {}
