@@ -20,7 +20,6 @@ from .opening import Y4M_MAGIC, holds_stills
 from .side_data import read_side_data
 
 __all__ = [
-    "_COVER_ART",
     "VideoInfo",
     "describe",
     "find_videos",
