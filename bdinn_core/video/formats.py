@@ -19,14 +19,15 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from ..errors import FormatError
 from ..planes import ColorFamily, ColorRange, Frame, FrameFormat
 
-__all__ = ["PixelFormat", "Repacker", "Tags", "alpha_to_depth", "read_planes", "write_planes"]
+__all__ = ["RANGES", "PixelFormat", "Repacker", "Tags", "alpha_to_depth", "read_planes", "write_planes"]
 
 _SUBSAMPLINGS = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
 _UNFAITHFUL = re.compile(
     r"^(gbrp1[02]msb|xyz|bayer|ya\d|yaf|rgba?f|uyyvyy)|^(x2rgb10|x2bgr10|v30x|xv30|y21\d)be|f16be$"
 )
 """Formats swscale converts to planes with loss, or not at all."""
-_RANGES: dict[int, ColorRange] = {1: "limited", 2: "full"}
+RANGES: dict[int, ColorRange] = {1: "limited", 2: "full"}
+"""What FFmpeg's numbers of a range mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ class PixelFormat:
             bit_depth=self.bit_depth,
             is_float=self.is_float,
             subsampling=self.subsampling,
-            range=_RANGES.get(color_range),
+            range=RANGES.get(color_range),
         )
 
 

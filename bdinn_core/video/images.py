@@ -11,6 +11,7 @@ from av.video.codeccontext import VideoCodecContext
 from ..errors import OptionError, OutputError
 from .cadence import ConstantRate
 from .codecs import IMAGE_CODECS, Encoding
+from .formats import RANGES
 from .frames import FrameMaker, encode, open_encoder, set_tags
 from .job import VideoJob
 from .output import output_pattern
@@ -25,7 +26,6 @@ _TICK = Fraction(1, 25)
 """Of the encoder's clock, which counts the numbers of files."""
 _GRANTED = {"matrix": {0, 2}, "primaries": {1, 2}, "transfer": {2, 4, 13}, "chroma_location": {0}}
 """What needn't be said: the colours of sRGB, the gamma of grey, what isn't known; as FFmpeg numbers them."""
-_RANGES = {1: "limited", 2: "full"}
 
 
 def is_image(output: str) -> bool:
@@ -52,7 +52,8 @@ class ImageWriter:
     def __init__(
         self, job: VideoJob, source: Source, encoding: Encoding, warn: Callable[[str], None]
     ) -> None:
-        info = source.tracks[0].info
+        track = source.tracks[0]
+        info = track.info
         self._name = job.output
         self._pattern = output_pattern(job.output)
         self._first = 1 if source.first_number is None else source.first_number
@@ -60,7 +61,6 @@ class ImageWriter:
         self._warn = warn
         self._last = self._first
         self._finished = False
-        track = source.tracks[0]
         sure = None if source.cut else track.estimate_frames(track.stated_seconds, cut=False)
         if self._pattern is None and (sure or 1) > 1:
             self._refuse_second()
@@ -133,7 +133,7 @@ class ImageWriter:
 
 def _refuse_lost_range(info: VideoInfo, encoding: Encoding) -> None:
     """A range that reads back as the other would be shown with the wrong contrast."""
-    said = _RANGES.get(info.tags.range)
+    said = RANGES.get(info.tags.range)
     if said not in (None, "limited" if info.pixel.family == "yuv" else "full"):
         raise OutputError(
             f"{encoding.codec} can't say that the picture has {said} range; write .mkv with --codec ffv1"

@@ -138,7 +138,7 @@ class Track:
     @property
     def last_time(self) -> Fraction | None:
         """When the last frame decoded is shown, in seconds of the file."""
-        return None if self._last_pts is None else self._last_pts * fraction(self.stream.time_base)
+        return None if self._last_pts is None else self._last_pts * self.tick
 
     @property
     def stated_seconds(self) -> Fraction | None:
@@ -237,9 +237,7 @@ class Track:
 
     def _timestamp(self, frame: av.VideoFrame) -> int:
         """When `frame` is shown, in ticks; counted on where the file doesn't say."""
-        pts = frame.dts if frame.pts is None else frame.pts
-        if self._reorders:
-            pts = self._reordered(frame)
+        pts = self._reordered(frame) if self._reorders else moment(frame)
         if self._last_pts is None:
             return pts or 0
         if pts is None:
