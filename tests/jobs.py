@@ -18,7 +18,7 @@ class News(Progress):
         self.total: int | None = None
         self.frames = 0
         self.warnings: list[str] = []
-        self.report = Report(0, False)
+        self.report = Report(0)
 
     def begin(self, total: int | None) -> None:
         self.total = total

@@ -138,7 +138,8 @@ def test_what_came_before_a_change_of_size_is_kept_if_asked(run, tmp_path, data_
         run(source, tmp_path / "out.mkv", **LOSSLESS)
     assert not (tmp_path / "out.mkv").exists()
     news = run(source, tmp_path / "out.mkv", **LOSSLESS, keep_partial=True)
-    assert news.report == (3, True)
+    assert news.report.frames == 3
+    assert news.report.damaged
     assert "at 0.100 s" in news.warnings[-1]
     assert "what came before is kept: 3 pictures" in news.warnings[-1]
     assert len(read(tmp_path / "out.mkv").frames) == 3

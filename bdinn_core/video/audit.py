@@ -44,6 +44,12 @@ class Audit:
         self._untimed = 0
         self._until = 0
         self._interlaced = False
+        self._since: int | None = None
+        self._before: float = inf
+
+    def narrow(self, since: int, before: float) -> None:
+        """Says which pictures are wanted, by when they are shown; else those that come out tell."""
+        self._since, self._before = since, before
 
     def goes_in(self, packet: Packet) -> None:
         """A packet goes into the decoder."""
@@ -68,7 +74,8 @@ class Audit:
             self._untimed -= 1
         else:
             self._failed.append(time_in)
-        self._damage.add("lost", why, time=time)
+        if time_in is None or (self._since or -inf) <= time_in < self._before:
+            self._damage.add("lost", why, time=time)
 
     def comes_out(self, pts: int, duration: int, interlaced: bool) -> None:
         """A picture that's wanted is shown."""
@@ -88,7 +95,7 @@ class Audit:
         Raises:
             InputError: if there's anything and damage is strict.
         """
-        if not self._came_out:
+        if not self._came_out and self._since is None:
             return
         tick = fraction(self._stream.time_base)
         hidden = self._stream.codec_context.name in _WITH_HIDDEN_PICTURES
@@ -97,7 +104,7 @@ class Audit:
             silent = expected - len(self._came_out)
             why = f"{silent} of {expected} pictures didn't come out of the decoder"
             self._damage.add("lost", why, count=silent)
-        if self._stream.duration is not None and self._went_in:
+        if self._stream.duration is not None and self._went_in and self._came_out:
             # It counts from the first packet, which may hold a picture that can't be decoded.
             start = self._stream.start_time
             lead = Fraction(0) if start is None else max(Fraction(0), origin - start * tick)
@@ -124,14 +131,14 @@ class Audit:
         What is shown before the first picture refers to others that aren't there. A field may have a packet
         of its own, but a picture with the one before it.
         """
-        first, shown = self._came_out[0], set(self._came_out)
+        first, shown = self._came_out[0] if self._since is None else self._since, set(self._came_out)
         wanted = [time for time in self._went_in if first <= time < last]
         wanted = [time for time in wanted if time in shown or time not in self._repeats]
         if self._interlaced:
-            wanted = [t for t in wanted if t in shown or t - self._before(t) >= frame * 3 / 4]
+            wanted = [t for t in wanted if t in shown or t - self._last_before(t) >= frame * 3 / 4]
         return len(wanted) + self._untimed - sum(first <= time < last for time in self._failed)
 
-    def _before(self, time: int) -> int:
+    def _last_before(self, time: int) -> int:
         """When the picture that is shown at a time began to be."""
         return self._came_out[bisect_right(self._came_out, time) - 1]
 

@@ -24,7 +24,7 @@ from .probe import VideoInfo
 
 __all__ = [
     "IMAGE_CODECS", "Encoding", "choose_codec", "choose_pixel", "keeps_aspect", "keeps_captions",
-    "keeps_colours", "keeps_location", "keeps_profile", "order_few", "plan_encoding",
+    "keeps_colours", "keeps_location", "keeps_profile", "order_few", "plan_encoding", "why_not_joined",
 ]  # fmt: skip
 
 IMAGE_CODECS = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
@@ -73,6 +73,10 @@ class _Rules:
     """Whether the stream holds ICC profiles."""
     captions: bool = False
     """Whether the stream holds closed captions (A53)."""
+    joins: bool = False
+    """Whether videos it makes with the same options can be joined packet by packet."""
+    joint: str = ""
+    """What goes into `params` to that end."""
     locations: range | tuple[int, ...] = ()
     """Chroma locations, as FFmpeg numbers them, that the stream itself can say."""
 
@@ -85,6 +89,8 @@ def _parallelism(threads: int) -> str:
 _RULES = {
     # x265 below 64 px wide corrupts its heap above 8 bits; its log goes straight to stderr.
     "libx265": _Rules(
+        joins=True,
+        joint="open-gop=0",
         params="x265-params",
         threads=lambda count: f"pools={count}",
         fixed_params="log-level=error",
@@ -100,6 +106,7 @@ _RULES = {
         locations=range(1, 7),
     ),
     "libx264": _Rules(
+        joins=True,
         params="x264-params",
         preset="medium",
         max_crf=51,
@@ -111,6 +118,7 @@ _RULES = {
     ),
     # To SVT-AV1's wrapper a crf of 0 means that none is given.
     "libsvtav1": _Rules(
+        joins=True,
         params="svtav1-params",
         threads=_parallelism,
         preset="6",
@@ -124,11 +132,11 @@ _RULES = {
     ),
     # Without a bitrate of 0 libvpx takes crf as a mere limit.
     "libvpx-vp9": _Rules(
-        fixed={"b": "0"}, whole_crf=True, keeps_aspect=False, experimental=frozenset({"gbrap"})
+        joins=True, fixed={"b": "0"}, whole_crf=True, keeps_aspect=False, experimental=frozenset({"gbrap"})
     ),
-    "prores_ks": _Rules(even_chroma=True, keeps_aspect=False, interlaced={"flags": "+ildct"}),
+    "prores_ks": _Rules(joins=True, even_chroma=True, keeps_aspect=False, interlaced={"flags": "+ildct"}),
     # It says the ratio in every frame, but FFmpeg's readers of Matroska don't find it there.
-    "ffv1": _Rules(keeps_aspect=False, interlaced={}),
+    "ffv1": _Rules(joins=True, keeps_aspect=False, interlaced={}),
     # Without prediction, gradients take thrice the space. It mixes up the numbers of a mastering display.
     "png": _Rules(fixed={"pred": "mixed"}, keeps_aspect=False, profiles=True),
 }
@@ -140,6 +148,12 @@ _COLOURS = {
     "vp9": frozenset({"range", "matrix"}),
 }
 """Tags of colour that a stream says itself, by FFmpeg's name of its format; others say none."""
+_FOR_THE_WHOLE = {
+    "2pass", "abr", "b", "bitrate", "maxrate", "pass", "passes", "rc", "stats", "tbr", "vbv-maxrate",
+}  # fmt: skip
+"""Options by which what's spent on one picture depends on those long before."""
+_CLOSED = {"bluray-compat": "0", "intra-refresh": "0", "irefresh-type": "2", "open-gop": "0", "open_gop": "0"}
+"""Options that let pictures refer to those before a key picture, and the value at which they don't."""
 _RATE_CONTROL = {"b", "bitrate", "crf", "lossless", "qp", "rc", "tbr"}
 """Options, of FFmpeg or a library, that decide how good the picture is: no default beside them."""
 
@@ -333,8 +347,11 @@ def plan_encoding(
     encoder_options: Sequence[tuple[str, str]] = (),
     threads: int = 0,
     drop_hdr: bool = False,
+    joint: bool = False,
 ) -> Encoding:
     """Decides format and options of the encoder; the arguments are those of `VideoJob`.
+
+    With `joint`, what it makes can be joined with other videos.
 
     Raises:
         OptionError: for an encoder or option that doesn't exist.
@@ -356,7 +373,7 @@ def plan_encoding(
         codec=codec,
         pixel=pixel,
         pix_fmt=pix_fmt if pix_fmt in names else _pix_fmts(codec)[pixel],
-        options=_options(codec, crf, preset, encoder_options, threads, hdr, interlaced),
+        options=_options(codec, crf, preset, encoder_options, threads, hdr, interlaced, joint),
         drops_hdr=drop_hdr,
     )
 
@@ -381,12 +398,34 @@ def _interlaced_options(codec: str) -> dict[str, str]:
     return dict(options)
 
 
+def _pairs(rules: _Rules, extra: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The user's options one by one, also those that were given in the library's own list."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in extra:
+        if key == rules.params:
+            parts = [part.partition("=") for part in value.split(":")]
+            pairs += [(name, said) for name, _, said in parts]
+        else:
+            pairs.append((key, value))
+    return pairs
+
+
 def _rate_control(rules: _Rules, extra: Sequence[tuple[str, str]]) -> str | None:
     """The encoder option of the user's that rules how many bits are spent; `None` if there's none."""
-    keys: list[str] = []
-    for key, value in extra:
-        keys += [part.partition("=")[0] for part in value.split(":")] if key == rules.params else [key]
-    return next((key for key in keys if key in _RATE_CONTROL), None)
+    return next((key for key, _ in _pairs(rules, extra) if key in _RATE_CONTROL), None)
+
+
+def why_not_joined(codec: str, extra: Sequence[tuple[str, str]]) -> str | None:
+    """Why videos that `codec` makes, with such options of the user's, can't be joined; `None` if they can."""
+    rules = _rules(codec)
+    if not rules.joins:
+        return f"nobody has tried to join what {codec} makes"
+    for key, value in _pairs(rules, extra):
+        if key in _FOR_THE_WHOLE:
+            return f"the encoder option {key} is for the whole"
+        if value != _CLOSED.get(key, value):
+            return f"the encoder option {key}={value} leaves no place to cut"
+    return None
 
 
 def _check_crf(codec: str, crf: float) -> None:
@@ -404,6 +443,7 @@ def _options(
     threads: int,
     hdr: HDR,
     interlaced: Mapping[str, str],
+    joint: bool,
 ) -> dict[str, str]:
     """FFmpeg options of `codec`: what isn't one goes into the library's own list."""
     rules = _rules(codec)
@@ -424,6 +464,8 @@ def _options(
     ours = OptionFlags.ENCODING_PARAM | OptionFlags.VIDEO_PARAM
     names |= {option.name for option in known.generic if option.flags & ours == ours}
     params = [rules.fixed_params] if rules.fixed_params else []
+    if joint and rules.joint:
+        params.append(rules.joint)
     if hdr and rules.hdr is not None:
         params.append(rules.hdr(hdr))
     if threads and rules.threads is not None:

@@ -1,8 +1,9 @@
 """What was found wrong with a source while it was read."""
 
 from collections import Counter
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import InputError
 
@@ -31,7 +32,7 @@ class Damage:
         self.strict = False
         """Whether any more of it is an error."""
         self.counts: Counter[Kind] = Counter()
-        self._name = name
+        self.name = name
         self._first: Fraction | None = None
 
     def add(self, kind: Kind, why: str, *, count: int = 1, time: Fraction | None = None) -> None:
@@ -44,7 +45,7 @@ class Damage:
             return
         if self.strict:
             where = "" if time is None else f" after {float(time):.3f} s"
-            raise InputError(f"{self._name} is damaged{where} ({why})")
+            raise InputError(f"{self.name} is damaged{where} ({why})")
         if not self:
             self._first = time
         self.counts[kind] += count
@@ -52,6 +53,25 @@ class Damage:
     def forget(self) -> None:
         """Starts anew: what was read isn't wanted."""
         self.counts.clear()
+
+    def merge(self, other: "Damage") -> None:
+        """Counts what was found in a later part of the same source."""
+        if not self:
+            self._first = other._first
+        self.counts += other.counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        first = None if self._first is None else str(self._first)
+        return {"name": self.name, "counts": dict(self.counts), "first": first}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Damage":
+        """What `to_dict` made."""
+        damage = cls(values["name"])
+        damage.counts.update(values["counts"])
+        damage._first = None if values["first"] is None else Fraction(values["first"])
+        return damage
 
     def __bool__(self) -> bool:
         return bool(self.counts)
@@ -61,4 +81,4 @@ class Damage:
         found = [(count, *_WORDS[kind]) for kind, count in self.counts.items()]
         parts = [f"{count} {thing}{'s' * (count > 1)} {wrong}" for count, thing, wrong in found]
         begins = "" if self._first is None else f"; it begins at {float(self._first):.3f} s"
-        return f"{self._name} is damaged: {', '.join(parts)}{begins}"
+        return f"{self.name} is damaged: {', '.join(parts)}{begins}"

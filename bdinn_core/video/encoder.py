@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from ..errors import OutputError
 from .codecs import Encoding, keeps_aspect, keeps_captions, keeps_colours, keeps_location, order_few
-from .containers import COLOURS, find_container
+from .containers import COLOURS, Container, find_container
 from .formats import Tags
 from .frames import FrameMaker, encode, open_encoder, set_tags
 from .probe import VideoInfo
@@ -32,10 +32,11 @@ class Encoder:
     """A video stream of the result, in whose container it's made.
 
     Args:
-        container: the result's, not yet begun.
+        container: where the stream is written, not yet begun.
         info: what the pictures are.
         encoding: how to encode them.
         warn: is told, in a line each, what of the source isn't in the result.
+        holds: what the result's container holds; `None`: it's this one.
 
     Raises:
         ValueError: if the container can't hold the codec.
@@ -48,10 +49,10 @@ class Encoder:
         info: VideoInfo,
         encoding: Encoding,
         warn: Callable[[str], None],
+        holds: Container | None = None,
     ) -> None:
-        self._holds = find_container(container.format.name)
+        self._holds = holds or find_container(container.format.name)
         self._source_tick = info.time_base
-        self._first_pts = 0
         self._info = info = info if self._holds.times else replace(info, time_base=1 / info.rate)
         self._encoding = encoding
         self._warn = warn
@@ -97,16 +98,14 @@ class Encoder:
             OutputError: if the encoder fails, the picture can't be shown then, or it says of its fields what
                 the first didn't.
         """
-        if picture.number == 0:
-            self._first_pts = picture.pts
-        time = float((picture.pts - self._first_pts) * self._source_tick)  # as --start counts
         if picture.content.interlaced and not self._info.interlaced:
             raise OutputError(
-                f"at {time:.3f} s the picture becomes interlaced; cut the file there (--end, --start) and do "
-                "the parts one by one, or deinterlace it first, with `ffmpeg -vf bwdif` or in VapourSynth"
+                f"at {float(picture.time):.3f} s the picture becomes interlaced; cut the file there "
+                "(--end, --start) and do the parts one by one, or deinterlace it first, with "
+                "`ffmpeg -vf bwdif` or in VapourSynth"
             )
         if not self._holds.times:
-            picture = self._at_constant_rate(picture, time)
+            picture = self._at_constant_rate(picture)
         self._durations[picture.pts] = picture.duration
         self._encoded += 1
         if not self._keeps_captions and read_side_data(picture.carrier).get("A53_CC") is not None:
@@ -114,17 +113,22 @@ class Encoder:
             self._warn(f"closed captions are lost: {self._encoding.codec} doesn't hold them; libx264 does")
         return self._encode(self._make_frame(picture))
 
+    @property
+    def header(self) -> bytes:
+        """What decoders have to know beforehand, once it's open; empty where the packets say it."""
+        return bytes(self.stream.codec_context.extradata or b"")
+
     def finish(self) -> list[Packet]:
-        """The packets that the encoder still holds.
+        """The packets that the encoder still holds; none if it was given nothing.
 
         Raises:
             OutputError: if it fails.
         """
-        packets = self._encode(None)
+        packets = self._encode(None) if self._encoded else []
         order_few(packets, self._encoded)
         return packets
 
-    def _at_constant_rate(self, picture: Picture, time: float) -> Picture:
+    def _at_constant_rate(self, picture: Picture) -> Picture:
         """The picture, when a container that only counts pictures will show it."""
         name, shown = self._holds.name, picture.pts * self._source_tick
         if abs(shown * self._info.rate - picture.number) <= _TOLERATED_FRAMES:
@@ -134,8 +138,9 @@ class Encoder:
                 f"the first picture is shown at {float(shown):.3f} s, but in {name} at 0; "
                 "give --start 0, or choose .mkv, which holds times"
             )
+        rate = float(self._info.rate)
         raise OutputError(
-            f"at {time:.3f} s a picture isn't where {float(self._info.rate):.5g} a second have it, "
+            f"at {float(picture.time):.3f} s a picture isn't where {rate:.5g} a second have it, "
             f"and {name} holds no times; choose .mkv, which does, or cut the file there (--end, --start)"
         )
 

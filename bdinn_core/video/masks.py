@@ -50,7 +50,6 @@ class MaskClip:
         info = source.tracks[0].info
         self._tick = info.time_base
         self._tolerance = 1 / (4 * info.rate)  # a container may count milliseconds
-        self._begin = 0
         self._picture: Picture | None = None
         self._share: np.ndarray | None = None
 
@@ -59,24 +58,24 @@ class MaskClip:
         """What was found wrong with the clip."""
         return self._source.damage
 
-    def at(self, number: int, time: Fraction) -> np.ndarray:
-        """The mask of a frame of the source, asked for in order: (height, width) float32, 0..1.
+    @property
+    def goes_by_number(self) -> bool:
+        """Whether it says no times."""
+        return not self._source.has_times
 
-        Args:
-            number: of the frame.
-            time: in seconds after the first one of the file.
+    def at(self, picture: Picture) -> np.ndarray:
+        """The mask of a picture of the source, asked for in order: (height, width) float32, 0..1.
 
         Raises:
             InputError: if the clip has ended.
         """
-        while not self._reaches(number, time + self._tolerance):
+        while not self._reaches(picture):
             with _named_mask():
                 self._picture, self._share = next(self._pictures, None), None
             if self._picture is None:
                 found = f" ({self.damage})" if self.damage else ""
-                raise InputError(f"mask {self._source.name} ends before frame {number} of the source{found}")
-            if self._picture.number == 0:
-                self._begin = self._picture.pts
+                frame = f"frame {picture.number} of the source"
+                raise InputError(f"mask {self._source.name} ends before {frame}{found}")
         if self._share is None:
             assert self._picture is not None
             self._share = _share(self._picture.frame)
@@ -86,28 +85,28 @@ class MaskClip:
         """Closes the clip."""
         self._source.close()
 
-    def _reaches(self, number: int, time: Fraction) -> bool:
-        """Whether the picture that was read last is the one for a frame, or a later one."""
+    def _reaches(self, wanted: Picture) -> bool:
+        """Whether what was read last is the mask of a picture of the source, or a later one."""
         picture = self._picture
         if picture is None:
             return False
-        if not self._source.has_times:
-            return picture.number >= number
-        shown = (picture.pts + picture.duration - self._begin) * self._tick
-        return shown + self._source.skipped > time
+        if self.goes_by_number:
+            return picture.number >= wanted.number
+        return picture.time + picture.duration * self._tick > wanted.time + self._tolerance
 
 
 Mask = np.ndarray | MaskClip
 """(height, width) float32 for all frames, or a clip of them."""
 
 
-def open_mask(job: VideoJob, name: str, info: VideoInfo) -> Mask:
+def open_mask(job: VideoJob, name: str, source: Source, info: VideoInfo) -> Mask:
     """Reads a mask.
 
     Args:
-        job: where the source is cut, as a clip must be too, and how it's read.
+        job: how it's read.
         name: the mask's file.
-        info: the source's picture, whose size it must have.
+        source: from whose first picture on a clip is wanted.
+        info: the picture, whose size it must have.
 
     Raises:
         InputError: if it can't be read or has another size.
@@ -126,8 +125,8 @@ def open_mask(job: VideoJob, name: str, info: VideoInfo) -> Mask:
                 return _share(first.frame)
     finally:
         still.close()
-    rate, start = None if still.first_number is None else info.rate, job.start
-    if still.has_times and start is not None:  # what's shown then may have begun before
+    rate, start = None if still.first_number is None else info.rate, source.skipped
+    if still.has_times:  # what's shown then may have begun before
         start = max(Fraction(0), start - 1 / found.rate)
     with _named_mask():
-        return MaskClip(Source(name, start, job.end, job.threads, strict=job.strict, rate=rate))
+        return MaskClip(Source(name, start or None, job.end, job.threads, strict=job.strict, rate=rate))

@@ -1,10 +1,9 @@
 """Running a job: reading, debanding and writing at the same time, a bounded way ahead of each other."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from fractions import Fraction
 from itertools import batched
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from ..errors import InputError, OptionError
 from ..options import DebandOptions
 from ..planes import Frame
 from .codecs import Encoding, choose_codec, plan_encoding
+from .damage import Damage
 from .formats import alpha_to_depth
 from .hwaccel import find_accelerator
 from .images import ImageWriter, is_image
@@ -28,7 +28,7 @@ from .workers import Pipe, Workers
 from .writer import MediaWriter
 from .y4m import Y4MWriter, is_y4m, plan_y4m
 
-__all__ = ["Report", "run_job"]
+__all__ = ["Report", "deband", "open_source", "open_writer", "plan_encodings", "run_job"]
 
 AHEAD = 4
 """Pictures a stage may be ahead of the next: enough to even out key frames and scene cuts."""
@@ -41,12 +41,26 @@ class Report(NamedTuple):
 
     frames: int
     """Pictures written."""
-    damaged: bool
-    """Whether something of the source is missing in the result, or wrong."""
+    damages: Sequence[Damage] = ()
+    """What's wrong with the source, and with a mask."""
+    failure: str | None = None
+    """Why there are no more pictures, where that's to be lived with."""
+
+    @property
+    def damaged(self) -> bool:
+        """Whether something of the source is missing in the result, or wrong."""
+        return bool(self.damages or self.failure)
+
+    def tell(self, progress: Progress) -> None:
+        """Says what's missing or wrong."""
+        if self.failure is not None:
+            progress.warn(f"{self.failure}; what came before is kept: {self.frames} pictures")
+        for damage in self.damages:
+            progress.warn(f"{damage}")
 
 
 def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> Report:
-    """Debands a video.
+    """Debands a video in one go.
 
     Args:
         job: what to read and to write.
@@ -63,40 +77,66 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> Report
     """
     check_output(job)
     with ExitStack() as opened:
-        source = opened.enter_context(closing(_open_source(job, options.device, progress)))
-        masks: dict[int, Mask] = {}
-        for track in source.tracks:
-            options.check_source(track.info.format.num_planes)
-            if job.mask is not None:
-                mask = open_mask(job, job.mask, track.info)
-                if isinstance(mask, MaskClip):
-                    opened.enter_context(closing(mask))
-                masks[track.index] = mask
-        encodings = {track.index: _plan(job, track, options) for track in source.tracks}
-        writer = opened.enter_context(closing(_open_writer(job, source, encodings, progress)))
-        opened.enter_context(_torch_threads(job.threads))
-        filters = [
-            _Filter(track, source.skipped, options, encodings[track.index], masks.get(track.index), progress)
-            for track in source.tracks
-        ]
+        source = opened.enter_context(closing(open_source(job, options, progress.warn)))
+        encodings = plan_encodings(job, source, options)
+        writer = opened.enter_context(closing(open_writer(job, source, encodings, progress.warn)))
         progress.begin(source.estimated_frames)
-        count, failure = _run_stages(source, filters, writer, progress, job.keep_partial)
+        report = deband(job, options, source, encodings, writer, progress)
         for track in source.tracks:
-            if not track.count and failure is None:
+            if not track.count and report.failure is None:
                 where = f"{source.name}, stream {track.index},"
                 raise OptionError(f"{where} has no picture between start and end; move one of them")
         writer.finish()
-    if failure is not None:
-        progress.warn(f"{failure}; what came before is kept: {count} pictures")
+    report.tell(progress)
+    return report
+
+
+def deband(
+    job: VideoJob,
+    options: DebandOptions,
+    source: Source,
+    encodings: Mapping[int, Encoding],
+    writer: Writer,
+    progress: Progress,
+) -> Report:
+    """Hands a source's pictures on to a writer, debanded, and the packets it wants as they are.
+
+    Args:
+        job: how source and mask are read.
+        options: how to deband; `mask` is the job's.
+        source: what's read, to its end.
+        encodings: what the pictures become, by the index of their track.
+        writer: takes the result; it isn't finished.
+        progress: is told how it goes.
+
+    Raises:
+        BdinnError: if anything is wrong.
+    """
+    masks: dict[int, Mask] = {}
+    with ExitStack() as opened:
+        if job.mask is not None:
+            for track in source.tracks:
+                mask = masks[track.index] = open_mask(job, job.mask, source, track.info)
+                if isinstance(mask, MaskClip):
+                    opened.enter_context(closing(mask))
+        opened.enter_context(_torch_threads(job.threads))
+        filters = [
+            _Filter(track.index, options, encodings[track.index], masks.get(track.index), progress.warn)
+            for track in source.tracks
+        ]
+        count, failure = _run_stages(source, filters, writer, progress, job.keep_partial)
     clips = [mask for mask in masks.values() if isinstance(mask, MaskClip)]
     damages = [damage for damage in (source.damage, *(clip.damage for clip in clips)) if damage]
-    for damage in damages:
-        progress.warn(f"{damage}")
-    return Report(count, bool(failure or damages))
+    return Report(count, damages, None if failure is None else f"{failure}")
 
 
-def _open_source(job: VideoJob, device: str, progress: Progress) -> Source:
-    accelerator = find_accelerator(job.hwaccel, device, progress.warn)
+def open_source(job: VideoJob, options: DebandOptions, warn: Callable[[str], None]) -> Source:
+    """What a job reads.
+
+    Raises:
+        BdinnError: if it can't be read, or debanded by such options.
+    """
+    accelerator = find_accelerator(job.hwaccel, options.device, warn)
     source = Source(
         job.source,
         job.start,
@@ -112,8 +152,18 @@ def _open_source(job: VideoJob, device: str, progress: Progress) -> Source:
     for track in source.tracks:
         if accelerator is not None and not track.accelerated:
             codec = track.stream.codec_context.name
-            progress.warn(f"hwaccel {job.hwaccel} can't decode this {codec} picture: the CPU does")
+            warn(f"hwaccel {job.hwaccel} can't decode this {codec} picture: the CPU does")
+        options.check_source(track.info.format.num_planes)
     return source
+
+
+def plan_encodings(job: VideoJob, source: Source, options: DebandOptions) -> dict[int, Encoding]:
+    """How each track of a source is going to be encoded, by its index.
+
+    Raises:
+        BdinnError: as `plan_encoding`.
+    """
+    return {track.index: _plan(job, track, options) for track in source.tracks}
 
 
 def _plan(job: VideoJob, track: Track, options: DebandOptions) -> Encoding:
@@ -132,22 +182,27 @@ def _plan(job: VideoJob, track: Track, options: DebandOptions) -> Encoding:
     )
 
 
-def _open_writer(
-    job: VideoJob, source: Source, encodings: Mapping[int, Encoding], progress: Progress
+def open_writer(
+    job: VideoJob, source: Source, encodings: Mapping[int, Encoding], warn: Callable[[str], None]
 ) -> Writer:
+    """What writes a job's result, as its output is named.
+
+    Raises:
+        BdinnError: if it can't hold what the source has.
+    """
     first = source.tracks[0]
     if len(source.tracks) > 1 and (is_y4m(job.output) or is_image(job.output)):
         raise OptionError(f"{job.output} holds one video stream, not all: name one, as --video-stream 0")
     hdr = next((track.info.hdr for track in source.tracks if track.info.hdr), None)
     if is_y4m(job.output):
         if hdr is not None:
-            progress.warn(f"y4m can't say the source's {hdr}, nor its colours: tell the encoder")
-        return Y4MWriter(job, first.info, encodings[first.index], progress.warn)
+            warn(f"y4m can't say the source's {hdr}, nor its colours: tell the encoder")
+        return Y4MWriter(job, first.info, encodings[first.index], warn)
     if hdr is not None and job.hdr == "drop":
-        progress.warn(f"left out: {hdr}; the colour tags are kept")
+        warn(f"left out: {hdr}; the colour tags are kept")
     if is_image(job.output):
-        return ImageWriter(job, source, encodings[first.index], progress.warn)
-    return MediaWriter(job, source, encodings, progress.warn)
+        return ImageWriter(job, source, encodings[first.index], warn)
+    return MediaWriter(job, source, encodings, warn)
 
 
 @contextmanager
@@ -169,22 +224,18 @@ class _Filter:
 
     def __init__(
         self,
-        track: Track,
-        skipped: Fraction,
+        index: int,
         options: DebandOptions,
         encoding: Encoding,
         mask: Mask | None,
-        progress: Progress,
+        warn: Callable[[str], None],
     ) -> None:
         from ..engine import Debander
 
-        self._index = track.index
-        self._tick = track.tick
-        self._skipped = skipped
-        self._begin = 0
+        self._index = index
         still = mask if isinstance(mask, np.ndarray) else None
         depth = 32 if encoding.pixel.is_float else encoding.pixel.bit_depth
-        self._engine = Debander(replace(options, mask=still, output_depth=depth), progress.warn)
+        self._engine = Debander(replace(options, mask=still, output_depth=depth), warn)
         self._clip = mask if isinstance(mask, MaskClip) else None
         self.batch_size = self._engine.batch_size
 
@@ -193,14 +244,9 @@ class _Filter:
         own = [p for p in batch if p.stream == self._index]
         if not own:
             return []
-        if own[0].number == 0:
-            self._begin = own[0].pts
-        masks = None if self._clip is None else [self._mask_of(p, self._clip) for p in own]
+        masks = None if self._clip is None else [self._clip.at(p) for p in own]
         frames = self._engine.process([p.content for p in own], own[0].number, masks)
         return [_result(p, frame) for p, frame in zip(own, frames, strict=True)]
-
-    def _mask_of(self, picture: Picture, clip: MaskClip) -> np.ndarray:
-        return clip.at(picture.number, (picture.pts - self._begin) * self._tick + self._skipped)
 
 
 def _ahead(source: Source, batch_size: int) -> int:

@@ -1,10 +1,10 @@
 """Reading a source: pictures in the order they are shown, everything else as packets."""
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
-from math import prod
+from math import ceil, inf, prod
 from typing import Literal, NamedTuple, NoReturn
 
 import av
@@ -35,9 +35,10 @@ HELD_BYTES = 2**28
 """What may be held while the first pictures are looked for."""
 BYTES_A_PIXEL = 3
 """What a decoded picture takes, about."""
-SEEK_MARGINS = (1, 10, 60, 10**9)
+SEEK_MARGINS = (0, 1, 10, 60, 10**9)
 """How many seconds before the first picture wanted reading begins; the next where that comes too late.
-Containers seek by decoding time, which runs ahead of the times shown; some not to key pictures."""
+Containers seek by decoding time, which runs ahead of the times shown; some not to key pictures. The first
+is for key pictures alone: others may refer to some before the one that is landed on."""
 _TELLING_LENGTH = ("matroska,webm", "flv")
 """FFmpeg's names of containers that say how long they are; of others, it guesses that from the bitrate."""
 
@@ -120,9 +121,9 @@ class Source:
         for first in firsts:
             first.track.describe(first.frame, self._opened.start)
         self._origin = min(time_of(first.frame) for first in firsts)
-        self._end = None if end is None else self._origin + end
+        past = None if end is None else self._origin + end
         if start:
-            firsts = self._skip_to(self._origin + start)
+            firsts = self._skip_to(self._origin + start, SEEK_MARGINS[1:])
             if len(firsts) < len(self.tracks):
                 which = " of a video stream" if len(self.tracks) > 1 else ""
                 raise OptionError(
@@ -135,7 +136,7 @@ class Source:
             raise InputError(f"{self.damage}")
         self.damage.strict = strict
         begin = min(time_of(first.frame) for first in firsts)
-        self.timeline = Timeline(begin, self._end, self.cut, self.damage)
+        self.timeline = Timeline(begin, past, self.cut, self.damage)
         """When everything happens in the result."""
         for track in self.tracks:
             track.begin(self.timeline.offset, self._origin)
@@ -164,6 +165,50 @@ class Source:
             return  # another thread is stuck reading it; freeing it would crash that thread
         self._held.clear()
         self.container.close()
+
+    def narrow(self, begin: Fraction, end: Fraction | None, number: int, at_key: bool) -> None:
+        """Goes on to a part of what was wanted, whose pictures come as they would have in the whole.
+
+        Args:
+            begin: first moment of the part, in seconds of the file.
+            end: first moment behind it, likewise; `None` is where the whole ends.
+            number: how many pictures of the whole are before it.
+            at_key: whether a key picture is shown then.
+
+        Raises:
+            InputError: if no picture can be decoded any more.
+        """
+        track, strict = self.tracks[0], self.damage.strict
+        self.damage.strict = False
+        if number and not self._skip_to(begin, SEEK_MARGINS if at_key else SEEK_MARGINS[1:]):
+            raise InputError(f"{self.name}: no picture after {float(begin - self._origin):.3f} s was decoded")
+        self.damage.forget()
+        self.damage.strict = strict
+        self.cut = True
+        if end is not None:
+            self.timeline.end = end
+        self.skipped = begin - self._origin
+        track.count = number
+        before = inf if self.timeline.end is None else ceil(self.timeline.end / track.tick)
+        track.audit.narrow(ceil(begin / track.tick), before)
+
+    def others(self, streams: set[int]) -> Iterator[Packet]:
+        """The packets of `streams` (indices) as `items` has them; those of the pictures undecoded in between.
+
+        The latter have the file's times, and only tell how far reading is.
+        """
+        for item in chain(self._drain_held(), self._demux()):
+            if not isinstance(item, Packet):
+                continue
+            time = time_of(item)
+            past = self.timeline.is_past(time)
+            if item.stream_index in self._by_index:
+                if item.size:
+                    yield item
+            elif item.size and item.stream_index in streams and not past and self.timeline.move(item):
+                yield item
+            if self.timeline.is_past(time - SKEW_SECONDS):
+                break
 
     def items(self, streams: set[int]) -> Iterator[Picture | Packet]:
         """The pictures, and the packets of `streams` (indices), in the order they are stored.
@@ -232,7 +277,7 @@ class Source:
 
     def _compare_with_size(self) -> None:
         """A y4m is whole pictures: of one that's cut, FFmpeg says nothing."""
-        if not self._is_y4m or self._end is not None:
+        if not self._is_y4m or self.timeline.end is not None:
             return
         info = self.tracks[0].info
         sizes = [
@@ -245,9 +290,11 @@ class Source:
     def _compare_with_claims(self) -> None:
         """Nothing may be lost in silence: compares what came with what went in and what the file says."""
         for track in self.tracks:
-            track.audit.close(self._end, self._origin, track.info.rate, self.cut)
+            track.audit.close(self.timeline.end, self._origin, track.info.rate, self.cut)
         stated = self._stated_seconds
-        if self._end is not None or stated is None or any(track.stated_seconds for track in self.tracks):
+        if self.timeline.end is not None or stated is None:
+            return
+        if any(track.stated_seconds for track in self.tracks):
             return
         missing = stated + Fraction(self.container.start_time or 0, av.time_base) - self._reached
         if missing > TOLERATED_SECONDS and self.container.format.name in _TELLING_LENGTH:
@@ -301,14 +348,14 @@ class Source:
         while self._held:
             yield self._held.popleft()
 
-    def _skip_to(self, moment: Fraction) -> list[Decoded]:
+    def _skip_to(self, moment: Fraction, margins: Sequence[int]) -> list[Decoded]:
         """Goes to the first pictures at or after `moment`, by index where the file has one."""
         bare = self.container.format.flags & Flags.no_timestamps.value
         if bare or not self._opened.seekable or len(self.tracks) > 1:  # whose key pictures needn't coincide
             return self._hold_firsts(moment)
         texts = self._texts_before(moment)
         # Of stills the very one: before the first, FFmpeg would read all and find none.
-        for margin in (0,) if self.tracks[0].of_stills else SEEK_MARGINS:
+        for margin in (0,) if self.tracks[0].of_stills else margins:
             try:
                 self._seek(max(moment - margin, Fraction(0)))
             except FFmpegError:

@@ -39,7 +39,8 @@ class Timeline:
     def __init__(self, begin: Fraction, end: Fraction | None, cut: bool, damage: Damage) -> None:
         self.offset = begin if cut else min(begin, Fraction(0))
         """Seconds to take off every time."""
-        self._end = end
+        self.end = end
+        """First second of the source that isn't wanted any more; `None` if all are."""
         self._cut = cut
         self._damage = damage
         self._stored_times: dict[int, Fraction] = {}
@@ -47,7 +48,7 @@ class Timeline:
 
     def is_past(self, time: Fraction) -> bool:
         """Whether a time of the source isn't wanted any more."""
-        return self._end is not None and time >= self._end
+        return self.end is not None and time >= self.end
 
     def chapters(self, container: InputContainer) -> list[Any]:
         """The chapters of a file as PyAV's dicts, cut and shifted as everything else."""
@@ -56,7 +57,7 @@ class Timeline:
             tick = fraction(chapter["time_base"])
             start, end = chapter["start"] * tick, chapter["end"] * tick
             if self._cut:
-                start, end = max(start, self.offset), end if self._end is None else min(end, self._end)
+                start, end = max(start, self.offset), end if self.end is None else min(end, self.end)
             if start < end:
                 moved = chapter.copy()
                 moved["start"] = round((start - self.offset) / tick)
@@ -111,8 +112,8 @@ class Timeline:
     def _trim(self, packet: Packet, start: int) -> None:
         """Takes off a subtitle what is shown before `start` (ticks) or after the end."""
         end = (packet.pts or 0) + (packet.duration or 0)
-        if self._end is not None:
-            end = min(end, round(self._end / fraction(packet.time_base)))
+        if self.end is not None:
+            end = min(end, round(self.end / fraction(packet.time_base)))
         if (packet.pts or 0) < start < end:
             packet.pts = packet.dts = start
         packet.duration = max(0, end - (packet.pts or 0))

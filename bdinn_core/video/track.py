@@ -53,8 +53,10 @@ class Picture:
     """Its planes, which may have stayed on the GPU that decoded them."""
     alpha: np.ndarray | None
     """Alpha plane (height, width), or `None`."""
+    time: Fraction
+    """When it's shown in the source, in seconds after the first picture of the file, as `--start` counts."""
     pts: int
-    """When it's shown, in ticks of the stream's time base; the first may be after 0."""
+    """When it's shown in the result, in ticks of the stream's time base; the first may be after 0."""
     duration: int
     """For how many ticks, >= 1."""
     carrier: av.VideoFrame
@@ -261,11 +263,11 @@ class Track:
         return heappop(self._moments) if self._moments else None
 
     def _picture(self, video: av.VideoFrame) -> Picture:
-        info = self.info
+        info, time = self.info, time_of(video) - self._origin
         change = self._change(video)
         if change is not None:
             raise InputError(
-                f"{self._name}: the {change} at {float(time_of(video) - self._origin):.3f} s; "
+                f"{self._name}: the {change} at {float(time):.3f} s; "
                 "cut the file there (--end, --start) and do the parts one by one"
             )
         on_gpu = video.sw_format is not None
@@ -283,6 +285,7 @@ class Track:
             number=self.count,
             content=content,
             alpha=alpha,
+            time=time,
             pts=(video.pts or 0) - self._offset,
             duration=1,
             carrier=carrier,

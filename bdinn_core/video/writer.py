@@ -103,6 +103,25 @@ class MediaWriter:
         """
         self._mux(self._encoders[picture.stream].encode(picture))
 
+    @property
+    def container_name(self) -> str:
+        """FFmpeg's name of the container."""
+        return self._container.format.name
+
+    @property
+    def encoders(self) -> Mapping[int, Encoder]:
+        """The encoder of each of the source's tracks, by its index."""
+        return self._encoders
+
+    def encoded(self, packet: Packet, track: int) -> None:
+        """Muxes a picture that an encoder like that of the track has encoded before.
+
+        Raises:
+            OutputError: if the file fails.
+        """
+        packet.stream = self._encoders[track].stream
+        self._mux([packet])
+
     def packet(self, packet: Packet) -> None:
         """Muxes a packet of another stream of the source.
 
