@@ -16,6 +16,7 @@ from .errors import (
     ModelError,
     OptionError,
     OutputError,
+    WorkerError,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ __all__ = [
     "ModelError",
     "OptionError",
     "OutputError",
+    "WorkerError",
     "banded_deform_conv2d",
     "deband",
     "load_model",

@@ -8,6 +8,7 @@ import ast
 import inspect
 import os
 import re
+import shlex
 import signal
 import sys
 import textwrap
@@ -23,8 +24,9 @@ import click
 from .console import Console
 from .environment import FOR_TORCH
 from .errors import BdinnError, OptionError, unexpected
+from .farm import FarmOptions, read_status, run_one
 from .options import DITHERS, DebandOptions
-from .video import VideoJob, run_job
+from .video import VideoJob
 
 __all__ = ["Terminated", "main"]
 
@@ -86,6 +88,7 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
+_NO_FLAGS = {(DebandOptions, "mask"), (FarmOptions, "devices")}
 _NTSC_RATES = {
     f"{rate * 1000 / 1001:.{digits}f}": Fraction(rate * 1000, 1001)
     for rate in (24, 30, 48, 60, 120)
@@ -119,6 +122,10 @@ _FLAGS: dict[str, dict[str, Any]] = {
     },
     "video_stream": {"type": _Parsed(_stream, "a number or all"), "metavar": "N|all"},
     "rate": {"type": _Parsed(_rate, "a rate such as 24, 23.976 or 24000/1001"), "metavar": "RATE"},
+    "chunk_seconds": {"type": _Parsed(Fraction, "a number of seconds"), "metavar": "SECONDS"},
+    "workers": {"metavar": "N"},
+    "ray": {"metavar": "auto|ADDRESS"},
+    "device": {"metavar": "auto|cpu|cuda[:N][,cuda:N]"},
     "start": {"type": _TIME, "metavar": "TIME"},
     "end": {"type": _TIME, "metavar": "TIME"},
     "overwrite": {"names": ["-y", "--overwrite"]},
@@ -139,9 +146,12 @@ def _field_docs(options: type) -> dict[str, str]:
 
 
 def _flag_fields(options: type) -> list[Field[Any]]:
-    """The fields of an option class that have a flag: `mask` is the job's file, not the engine's array."""
+    """The fields of an option class that have a flag.
+
+    `mask` is the job's file, not the engine's array; devices are named together.
+    """
     flags = [field for field in fields(options) if field.default is not MISSING]
-    return [field for field in flags if options is VideoJob or field.name != "mask"]
+    return [field for field in flags if (options, field.name) not in _NO_FLAGS]
 
 
 def _flag(field: Field[Any], doc: str) -> click.Option:
@@ -158,9 +168,11 @@ def _command() -> click.Command:
         click.Argument(["source"], metavar="IN"),
         click.Argument(["output"], metavar="OUT"),
     ]
-    for options in (DebandOptions, VideoJob):
+    for options in (DebandOptions, VideoJob, FarmOptions):
         docs = _field_docs(options)
         parameters += [_flag(field, docs[field.name]) for field in _flag_fields(options)]
+    status = "Say how far the job is that makes OUT, running or stopped, and do nothing."
+    parameters.append(click.Option(["--status"], is_flag=True, help=status))
     about = """Removes banding from the video IN and writes OUT, with its sound, subtitles and all else.
 
     IN and OUT may be -, for y4m on standard input and output, or image sequences such as frames/%05d.png.
@@ -169,10 +181,16 @@ def _command() -> click.Command:
 
 
 def _run(**values: Any) -> int:
+    values["device"], *others = devices = values["device"].split(",")
+    values["devices"] = devices if others else ()
     deband = DebandOptions(**{f.name: values[f.name] for f in _flag_fields(DebandOptions)})
     job = VideoJob(**{f.name: values[f.name] for f in fields(VideoJob)})
+    farm = FarmOptions(**{f.name: values[f.name] for f in fields(FarmOptions)})
+    if values["status"]:
+        print(read_status(job.output))
+        return 0
     with Console() as console:
-        report = run_job(job, deband, console)
+        report = run_one(job, deband, farm, console)
     return EXIT_DAMAGED if report.damaged else 0
 
 
@@ -210,32 +228,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ending = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _terminate) for number in ending}
     hook, sys.unraisablehook = sys.unraisablehook, _send_again
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        arguments = sys.argv[1:] if arguments is None else arguments
         with _command().make_context("bdinn-video", list(arguments)) as context:
             return context.command.invoke(context)
     except click.exceptions.Exit as done:  # --help
         return done.exit_code
-    except click.ClickException as error:
-        return _fail(error.format_message(), EXIT_USAGE)
-    except OptionError as error:
-        return _fail(str(error), EXIT_USAGE)
-    except BdinnError as error:
-        return _fail(str(error), EXIT_INPUT)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing incomplete is left", EXIT_INTERRUPTED)
-    except Terminated as ended:
-        return _fail("terminated; nothing incomplete is left", EXIT_SIGNAL + ended.args[0])
-    except Exception as error:
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # PyTorch's words
-            return _fail("out of memory; try a smaller --tile-size", EXIT_INPUT)
-        return _fail(unexpected(error), EXIT_INPUT)
+    except BaseException as error:
+        message, code = _explain(error)
+        kept = "; ".join(getattr(error, "__notes__", []))
+        if kept:
+            command = shlex.join(["bdinn-video", *(a for a in arguments if a != "--restart")])
+            message = f"{message}; {kept}; go on by `{command}`, or begin anew by `{command} --restart`"
+        print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+        return code
     finally:
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _fail(message: str, code: int) -> int:
-    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
-    return code
+def _explain(error: BaseException) -> tuple[str, int]:
+    """What has ended a job, in words, and the exit code that says so."""
+    match error:
+        case click.ClickException():
+            return error.format_message(), EXIT_USAGE
+        case OptionError():
+            return str(error), EXIT_USAGE
+        case BdinnError():
+            return str(error), EXIT_INPUT
+        case KeyboardInterrupt():
+            return "interrupted; nothing incomplete is left", EXIT_INTERRUPTED
+        case Terminated():
+            return "terminated; nothing incomplete is left", EXIT_SIGNAL + error.args[0]
+        case Exception():
+            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # PyTorch's words
+                return "out of memory; try a smaller --tile-size", EXIT_INPUT
+            return unexpected(error), EXIT_INPUT
+    raise error

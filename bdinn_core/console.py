@@ -21,13 +21,14 @@ class Console(Progress):
 
     def __init__(self) -> None:
         self._total: int | None = None
-        self._done = 0
+        self._done = self._before = 0
         self._began = self._told = time.monotonic()
         self._bar: rich.progress.Progress | None = None
 
-    def begin(self, total: int | None) -> None:
+    def begin(self, total: int | None, done: int = 0) -> None:
         """Starts the clock, and the bar if there is a terminal."""
         self._total = total
+        self._done = self._before = done
         self._began = self._told = time.monotonic()
         if sys.stderr.isatty():
             self._bar = _bar()
@@ -42,6 +43,10 @@ class Console(Progress):
         elif time.monotonic() - self._told >= LINE_SECONDS:
             self._told = time.monotonic()
             self._print(self._line())
+
+    def note(self, line: str) -> None:
+        """Prints a line."""
+        self._print(line)
 
     def warn(self, line: str) -> None:
         """Prints a warning."""
@@ -59,10 +64,10 @@ class Console(Progress):
             self._bar.stop()
         if error is None:
             seconds = time.monotonic() - self._began
-            self._print(f"{self._done} frames in {seconds:.1f} s ({self._fps():.2f} fps)")
+            self._print(f"{self._done - self._before} frames in {seconds:.1f} s ({self._fps():.2f} fps)")
 
     def _fps(self) -> float:
-        return self._done / max(time.monotonic() - self._began, 1e-3)
+        return (self._done - self._before) / max(time.monotonic() - self._began, 1e-3)
 
     def _line(self) -> str:
         if self._total is None:

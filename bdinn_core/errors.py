@@ -4,6 +4,7 @@
     ├── OptionError (ValueError)   an option out of range, unknown or contradictory
     ├── FormatError (ValueError)   a picture or frame this engine can't work on
     ├── ModelError                 weights that can't be read or don't fit their configuration
+    ├── WorkerError                a worker process or machine that died again and again
     ├── DeviceMemoryError          a device whose memory holds not even the smallest tiles
     └── MediaError                 a file that can't be read or written
         ├── InputError             ... read, or has no picture in it
@@ -25,6 +26,7 @@ __all__ = [
     "ModelError",
     "OptionError",
     "OutputError",
+    "WorkerError",
     "unexpected",
 ]
 
@@ -47,6 +49,10 @@ class ModelError(BdinnError):
 
 class DeviceMemoryError(BdinnError):
     """A device's memory doesn't suffice for the network, even in the smallest tiles."""
+
+
+class WorkerError(BdinnError):
+    """Workers that share a job died, or failed in a way that nobody foresaw."""
 
 
 class MediaError(BdinnError):

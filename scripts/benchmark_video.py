@@ -71,7 +71,7 @@ def make_clip(path: Path, width: int, height: int, frames: int) -> None:
 class _Clock(Progress):
     """Knows when the work began."""
 
-    def begin(self, total: int | None) -> None:
+    def begin(self, total: int | None, done: int = 0) -> None:
         self.start = time.perf_counter()
 
 

@@ -18,13 +18,23 @@ class News(Progress):
         self.total: int | None = None
         self.frames = 0
         self.warnings: list[str] = []
+        self.notes: list[str] = []
         self.report = Report(0)
 
-    def begin(self, total: int | None) -> None:
+    @property
+    def ended(self) -> tuple[int, bool]:
+        """How many pictures there are, and whether the source is damaged."""
+        return self.report.frames, self.report.damaged
+
+    def begin(self, total: int | None, done: int = 0) -> None:
         self.total = total
+        self.frames = done
 
     def advance(self, frames: int) -> None:
         self.frames += frames
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
 
     def warn(self, line: str) -> None:
         self.warnings.append(line)

@@ -138,8 +138,7 @@ def test_what_came_before_a_change_of_size_is_kept_if_asked(run, tmp_path, data_
         run(source, tmp_path / "out.mkv", **LOSSLESS)
     assert not (tmp_path / "out.mkv").exists()
     news = run(source, tmp_path / "out.mkv", **LOSSLESS, keep_partial=True)
-    assert news.report.frames == 3
-    assert news.report.damaged
+    assert news.ended == (3, True)
     assert "at 0.100 s" in news.warnings[-1]
     assert "what came before is kept: 3 pictures" in news.warnings[-1]
     assert len(read(tmp_path / "out.mkv").frames) == 3
@@ -240,7 +239,7 @@ def test_damage_of_a_mask_is_told(run, tmp_path):
     mask = with_packets(source, zeroed(range(22, 25)), tmp_path / "mask.mkv")
     level = get_level()
     news = run(source, tmp_path / "out.mkv", mask=str(mask), **LOSSLESS)
-    assert news.report == (FRAMES, True)
+    assert news.ended == (FRAMES, True)
     assert "mask.mkv is damaged" in news.warnings[-1]
     with pytest.raises(InputError, match=r"mask: .*mask\.mkv is damaged after"):
         run(source, tmp_path / "strict.mkv", mask=str(mask), **LOSSLESS, strict=True)
@@ -284,7 +283,7 @@ def test_a_change_of_colours_stops_the_job(run, tmp_path, codec, name):
     with pytest.raises(InputError, match=r"the matrix of its colours changes from 6 to 1 .* at 0\.\d+ s"):
         run(source, tmp_path / "out.mkv", **LOSSLESS)
     assert not (tmp_path / "out.mkv").exists()
-    assert run(source, tmp_path / "out.mkv", **LOSSLESS, keep_partial=True).report == (6, True)
+    assert run(source, tmp_path / "out.mkv", **LOSSLESS, keep_partial=True).ended == (6, True)
     assert read(tmp_path / "out.mkv").tags[1] == 6
 
 
@@ -304,7 +303,7 @@ def test_sound_whose_times_go_back_is_copied_in_order(run, tmp_path):
     data[blocks[3].start(1) : blocks[3].end(1)] = blocks[1][1]  # the time of a block of sound
     (tmp_path / "in.mkv").write_bytes(data)
     news = run(tmp_path / "in.mkv", tmp_path / "out.mkv", **LOSSLESS)
-    assert news.report == (FRAMES, True)
+    assert news.ended == (FRAMES, True)
     assert "of other streams out of order" in news.warnings[-1]
     before, after = (
         [data for stream in read(path).packets.values() for _, data in stream]

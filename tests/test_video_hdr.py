@@ -97,6 +97,6 @@ def test_metadata_that_begins_later_stops_the_job(run, tmp_path):
     source.write_bytes(b"".join(parts))
     with pytest.raises(InputError, match=r"dynamic range changes \(content light level; --hdr.*at 0\.240 s"):
         run(source, tmp_path / "out.mkv", **FAST_X265)
-    assert run(source, tmp_path / "part.mkv", **FAST_X265, keep_partial=True).report == (6, True)
+    assert run(source, tmp_path / "part.mkv", **FAST_X265, keep_partial=True).ended == (6, True)
     assert run(source, tmp_path / "out.mkv", **FAST_X265, hdr="drop").frames == 12
     assert run(source, tmp_path / "out.y4m").frames == 12

@@ -123,7 +123,7 @@ def test_half_a_jpeg_is_told(run, tmp_path):
     (tmp_path / "in.jpg").write_bytes(data)
     assert not run(tmp_path / "in.jpg", tmp_path / "whole.mkv", **LOSSLESS).report.damaged
     (tmp_path / "in.jpg").write_bytes(data[: len(data) // 2])
-    assert run(tmp_path / "in.jpg", tmp_path / "half.mkv", **LOSSLESS).report == (1, True)
+    assert run(tmp_path / "in.jpg", tmp_path / "half.mkv", **LOSSLESS).ended == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_damaged_pictures_are_counted_once_and_the_others_keep_their_names(run, 
     (tmp_path / "out").mkdir()
     news = run(source, tmp_path / "out" / "f%03d.png", **EXACT)
     intact = [n for n in range(1, 6) if n not in damaged]
-    assert news.report == (len(intact), True)
+    assert news.ended == (len(intact), True)
     assert len(news.warnings) == 1
     count = f"{len(damaged)} picture{'s' * (len(damaged) > 1)} couldn't be decoded"
     assert news.warnings[0].partition(";")[0] == f"{source} is damaged: {count}"
@@ -302,7 +302,7 @@ def test_files_that_go_while_they_are_read_are_missed(run, tmp_path, monkeypatch
     monkeypatch.setattr(images.ImageWriter, "picture", remove)
     (tmp_path / "out").mkdir()
     news = run(source, tmp_path / "out" / "%d.png", **EXACT)
-    assert news.report == (38, True)
+    assert news.ended == (38, True)
     assert "1 place that couldn't be read, 2 pictures missing at the end" in news.warnings[-1]
 
 
@@ -314,7 +314,7 @@ def test_a_picture_of_another_size_stops_the_job_and_leaves_nothing(run, tmp_pat
         run(source, tmp_path / "out" / "%d.png")
     assert names(tmp_path / "out") == []
     news = run(source, tmp_path / "out" / "%d.png", keep_partial=True)
-    assert news.report == (3, True)
+    assert news.ended == (3, True)
     assert names(tmp_path / "out") == ["1.png", "2.png", "3.png"]
 
 
@@ -626,7 +626,7 @@ def test_what_avif_cannot_hold_is_told_or_refused(run, tmp_path):
     with pytest.raises(OutputError, match=r"avif can't hold audio stream 1 \(flac\)"):
         run(loud, tmp_path / "loud.avif", preset="12")
     news = run(loud, tmp_path / "loud.avif", preset="12", drop_incompatible=True)
-    assert news.report == (5, False)
+    assert news.ended == (5, False)
     with pytest.raises(OutputError, match="avif can't hold video stream 1"):
         run(tmp_path / "loud.avif", tmp_path / "again.avif", preset="12")  # a still, and those that move
 

@@ -60,6 +60,10 @@ class Damage:
             self._first = other._first
         self.counts += other.counts
 
+    def keep(self, kind: Kind) -> None:
+        """Forgets what's of other kinds."""
+        self.counts = Counter({kind: self.counts[kind]} if self.counts[kind] else {})
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         first = None if self._first is None else str(self._first)

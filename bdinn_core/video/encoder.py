@@ -5,6 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import av
+from av.codec.context import Flags
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -51,7 +52,8 @@ class Encoder:
         warn: Callable[[str], None],
         holds: Container | None = None,
     ) -> None:
-        self._holds = holds or find_container(container.format.name)
+        here = find_container(container.format.name)
+        self._holds = holds or here
         self._source_tick = info.time_base
         self._info = info = info if self._holds.times else replace(info, time_base=1 / info.rate)
         self._encoding = encoding
@@ -74,8 +76,8 @@ class Encoder:
         context = stream.codec_context
         set_tags(context, info.tags)
         if _partly_known(info.tags):
-            container.options.update(self._holds.lone_tags)
-        tag = self._holds.codec_tags.get(context.codec.canonical_name)
+            container.options.update(here.lone_tags)
+        tag = here.codec_tags.get(context.codec.canonical_name)
         if tag is not None:
             context.codec_tag = tag
         if info.display_matrix is not None:
@@ -112,6 +114,11 @@ class Encoder:
             self._keeps_captions = True  # or as good as: it's said once
             self._warn(f"closed captions are lost: {self._encoding.codec} doesn't hold them; libx264 does")
         return self._encode(self._make_frame(picture))
+
+    @property
+    def has_global_header(self) -> bool:
+        """Whether what decoders have to know beforehand is in the container's header."""
+        return bool(self.stream.codec_context.flags & Flags.global_header)
 
     @property
     def header(self) -> bytes:

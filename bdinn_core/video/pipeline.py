@@ -157,16 +157,18 @@ def open_source(job: VideoJob, options: DebandOptions, warn: Callable[[str], Non
     return source
 
 
-def plan_encodings(job: VideoJob, source: Source, options: DebandOptions) -> dict[int, Encoding]:
-    """How each track of a source is going to be encoded, by its index.
+def plan_encodings(
+    job: VideoJob, source: Source, options: DebandOptions, joint: bool = False
+) -> dict[int, Encoding]:
+    """How each track of a source is going to be encoded, by its index; with `joint` to be joined with others.
 
     Raises:
         BdinnError: as `plan_encoding`.
     """
-    return {track.index: _plan(job, track, options) for track in source.tracks}
+    return {track.index: _plan(job, track, options, joint) for track in source.tracks}
 
 
-def _plan(job: VideoJob, track: Track, options: DebandOptions) -> Encoding:
+def _plan(job: VideoJob, track: Track, options: DebandOptions, joint: bool) -> Encoding:
     if is_y4m(job.output):
         return plan_y4m(job, track.info, options.output_depth)
     return plan_encoding(
@@ -179,6 +181,7 @@ def _plan(job: VideoJob, track: Track, options: DebandOptions) -> Encoding:
         encoder_options=job.encoder_options,
         threads=job.threads,
         drop_hdr=job.hdr == "drop",
+        joint=joint,
     )
 
 

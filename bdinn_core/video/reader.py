@@ -140,6 +140,8 @@ class Source:
         """When everything happens in the result."""
         for track in self.tracks:
             track.begin(self.timeline.offset, self._origin)
+        self.begin = begin
+        """When the first picture of the result is shown, in seconds of the file."""
         self.skipped = begin - self._origin
         """How many seconds later than the source the result begins."""
         opened, ticks = self._opened, int(self.timeline.offset / self.tracks[0].tick)
@@ -187,7 +189,7 @@ class Source:
         self.cut = True
         if end is not None:
             self.timeline.end = end
-        self.skipped = begin - self._origin
+        self.begin, self.skipped = begin, begin - self._origin
         track.count = number
         before = inf if self.timeline.end is None else ceil(self.timeline.end / track.tick)
         track.audit.narrow(ceil(begin / track.tick), before)

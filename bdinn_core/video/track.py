@@ -113,7 +113,8 @@ class Track:
             raise InputError(f"{name} can't be decoded ({reason(error)})") from error
         self._repack = Repacker()
         # AVI has but one time a packet, in the order of decoding, and FFmpeg takes it for the other.
-        self._reorders = stream.container.format.name == "avi" and context.name in _REORDERED
+        self.reorders = stream.container.format.name == "avi" and context.name in _REORDERED
+        """Whether the file says in which order pictures are shown, but not when."""
         self._moments: list[int] = []
         self._keys: deque[int] = deque()
         self._last_pts: int | None = None
@@ -158,7 +159,7 @@ class Track:
         Raises:
             InputError: where time starts anew, or for damage if that's strict.
         """
-        if self._reorders:
+        if self.reorders:
             packet.pts = packet.dts
         self.audit.goes_in(packet)
         name = self.stream.codec_context.name
@@ -169,7 +170,7 @@ class Track:
             self.audit.fails(packet, reason(error), self.last_time)
             return
         self._watch_aspect(packet)
-        if self._reorders and packet.size:
+        if self.reorders and packet.size:
             heappush(self._moments, moment(packet) or 0)
             if packet.is_keyframe:
                 self._keys.append(moment(packet) or 0)
@@ -239,7 +240,7 @@ class Track:
 
     def _timestamp(self, frame: av.VideoFrame) -> int:
         """When `frame` is shown, in ticks; counted on where the file doesn't say."""
-        pts = self._reordered(frame) if self._reorders else moment(frame)
+        pts = self._reordered(frame) if self.reorders else moment(frame)
         if self._last_pts is None:
             return pts or 0
         if pts is None:

@@ -1,0 +1,160 @@
+"""Worker processes on this machine."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from ..errors import BdinnError, WorkerError, unexpected
+from ..video.progress import Progress
+from .work import Order, Result, on_device
+
+__all__ = ["Processes"]
+
+MOST_ATTEMPTS = 3
+"""At an order whose worker dies."""
+_SECONDS = 5
+"""How long a worker may take to end by itself."""
+_CONTEXT = multiprocessing.get_context("spawn")  # neither torch nor CUDA survives a fork
+
+
+class _Sender(Progress):
+    """Passes on how far a worker is."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def advance(self, frames: int) -> None:
+        self._connection.send(frames)
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A process, as seen from here."""
+
+    device: str
+    process: SpawnProcess
+    connection: Connection
+    order: Order | None = None
+    frames: int = 0
+    """How many pictures of its order it has told of."""
+
+
+class Processes:
+    """So many processes, each with an engine of its own; one that dies is replaced.
+
+    Args:
+        count: how many.
+        devices: theirs, in turn.
+    """
+
+    def __init__(self, count: int, devices: Sequence[str]) -> None:
+        self._workers = [_start(devices[i % len(devices)]) for i in range(count)]
+
+    def carry_out(self, orders: Iterator[Order], progress: Progress) -> Iterator[tuple[Order, Result]]:
+        """As `Crew`.
+
+        Raises:
+            WorkerError: if workers die of an order again and again.
+        """
+        again: deque[Order] = deque()
+        deaths: dict[Order, int] = {}
+        while True:
+            for worker in self._workers:
+                if worker.order is None:
+                    _give(worker, again.popleft() if again else next(orders, None))
+            busy = {worker.connection: worker for worker in self._workers if worker.order is not None}
+            if not busy:
+                return
+            for ready in wait([*busy], timeout=1):
+                worker = busy[ready]  # pyright: ignore[reportArgumentType] - they are connections
+                order = worker.order
+                assert order is not None
+                try:
+                    message = worker.connection.recv()
+                except (EOFError, OSError):
+                    progress.advance(-worker.frames)
+                    deaths[order] = deaths.get(order, 0) + 1
+                    code = self._replace(worker)
+                    if deaths[order] == MOST_ATTEMPTS:
+                        raise WorkerError(
+                            f"a worker died {MOST_ATTEMPTS} times of {order} (exit code {code}); "
+                            "it may lack memory: try fewer --workers"
+                        ) from None
+                    progress.warn(f"a worker died of {order} (exit code {code}): another does it again")
+                    again.append(order)
+                    continue
+                if isinstance(message, int):
+                    worker.frames += message
+                    progress.advance(message)
+                else:
+                    worker.order = None
+                    yield order, message
+
+    def close(self) -> None:
+        """Ends them all, at once."""
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(_SECONDS)
+            worker.process.kill()
+            worker.process.join()
+            worker.connection.close()
+
+    def _replace(self, dead: _Worker) -> int | None:
+        dead.process.join()
+        dead.connection.close()
+        self._workers[self._workers.index(dead)] = _start(dead.device)
+        return dead.process.exitcode
+
+
+def _start(device: str) -> _Worker:
+    here, there = _CONTEXT.Pipe()
+    process = _CONTEXT.Process(target=_serve, args=(there,), daemon=True)
+    process.start()
+    there.close()  # so that its end is noticed
+    return _Worker(device, process, here)
+
+
+def _give(worker: _Worker, order: Order | None) -> None:
+    """Hands an order to a worker; if that has died, reading from it will tell."""
+    worker.order, worker.frames = order, 0
+    if order is not None:
+        with suppress(OSError):
+            worker.connection.send(on_device(order, worker.device))
+
+
+def _serve(connection: Connection) -> None:
+    """Carries out orders, in a process of its own, until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal; the first of us decides
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    progress = _Sender(connection)
+    with suppress(EOFError, OSError):
+        while True:
+            order: Order = connection.recv()
+            connection.send(_result(order, progress))
+
+
+def _result(order: Order, progress: Progress) -> Result:
+    try:
+        return order.carry_out(progress)
+    except BdinnError as error:
+        return error
+    except MemoryError:
+        return WorkerError("out of memory; try fewer --workers, or a smaller --tile-size")
+    except Exception as error:
+        return WorkerError(unexpected(error))
+
+
+def _follow_parent() -> None:
+    """Ends this process when the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,90 @@
+"""What a worker is asked to do, and what workers are to those who ask."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import BdinnError
+from ..options import DebandOptions
+from ..video.job import VideoJob
+from ..video.pipeline import Report, run_job
+from ..video.progress import Progress
+from .segments import Segment, Task, make_segment
+
+__all__ = ["Alone", "Crew", "Order", "Part", "Result", "Whole", "on_device"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Whole:
+    """A video to be done in one go."""
+
+    job: VideoJob
+    options: DebandOptions
+
+    def __str__(self) -> str:
+        return self.job.output
+
+    def carry_out(self, progress: Progress) -> Report:
+        """Does it."""
+        return run_job(self.job, self.options, progress)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """A chunk to be made a file."""
+
+    task: Task
+    path: Path
+
+    def __str__(self) -> str:
+        return f"chunk {self.task.chunk.number} of {self.task.job.output}"
+
+    def carry_out(self, progress: Progress) -> Segment:
+        """Does it."""
+        return make_segment(self.task, self.path, progress)
+
+
+Order = Whole | Part
+"""Something to be done."""
+Result = Segment | Report | BdinnError
+"""What becomes of an order, or why nothing does."""
+
+
+def on_device(order: Order, device: str) -> Order:
+    """The same, on another device."""
+    if isinstance(order, Whole):
+        return replace(order, options=replace(order.options, device=device))
+    return replace(order, task=replace(order.task, options=replace(order.task.options, device=device)))
+
+
+class Crew(Protocol):
+    """Who carries out orders."""
+
+    def carry_out(self, orders: Iterator[Order], progress: Progress) -> Iterator[tuple[Order, Result]]:
+        """Takes orders as there are hands free, and gives each back as soon as it's done.
+
+        Raises:
+            BdinnError: if it can't go on at all.
+        """
+        ...
+
+    def close(self) -> None:
+        """Lets everybody go, at once."""
+        ...
+
+
+class Alone:
+    """This process, one after the other."""
+
+    def carry_out(self, orders: Iterator[Order], progress: Progress) -> Iterator[tuple[Order, Result]]:
+        """As `Crew`."""
+        for order in orders:
+            try:
+                result = order.carry_out(progress)
+            except BdinnError as error:
+                result = error
+            yield order, result
+
+    def close(self) -> None:
+        """Nobody has to go."""
