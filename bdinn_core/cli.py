@@ -13,7 +13,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from fractions import Fraction
 from itertools import pairwise
 from threading import Timer
@@ -24,7 +24,8 @@ import click
 from .console import Console
 from .environment import FOR_TORCH
 from .errors import BdinnError, OptionError, unexpected
-from .farm import FarmOptions, read_status, run_one
+from .farm import FarmOptions, has_status, read_status, run_all, run_one
+from .farm.batch import find_files, is_batch, longest_first, pair_outputs
 from .options import DITHERS, DebandOptions
 from .video import VideoJob
 
@@ -124,6 +125,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "rate": {"type": _Parsed(_rate, "a rate such as 24, 23.976 or 24000/1001"), "metavar": "RATE"},
     "chunk_seconds": {"type": _Parsed(Fraction, "a number of seconds"), "metavar": "SECONDS"},
     "workers": {"metavar": "N"},
+    "extension": {"metavar": ".EXT"},
     "ray": {"metavar": "auto|ADDRESS"},
     "device": {"metavar": "auto|cpu|cuda[:N][,cuda:N]"},
     "start": {"type": _TIME, "metavar": "TIME"},
@@ -176,6 +178,7 @@ def _command() -> click.Command:
     about = """Removes banding from the video IN and writes OUT, with its sound, subtitles and all else.
 
     IN and OUT may be -, for y4m on standard input and output, or image sequences such as frames/%05d.png.
+    If IN is a folder, or a .txt with a file a line, OUT is a folder for the results of all.
     """
     return click.Command("bdinn-video", params=parameters, callback=_run, help=about)
 
@@ -186,12 +189,32 @@ def _run(**values: Any) -> int:
     deband = DebandOptions(**{f.name: values[f.name] for f in _flag_fields(DebandOptions)})
     job = VideoJob(**{f.name: values[f.name] for f in fields(VideoJob)})
     farm = FarmOptions(**{f.name: values[f.name] for f in fields(FarmOptions)})
+    if is_batch(job.source):
+        return _run_batch(job, deband, farm, values["status"])
     if values["status"]:
         print(read_status(job.output))
         return 0
     with Console() as console:
         report = run_one(job, deband, farm, console)
     return EXIT_DAMAGED if report.damaged else 0
+
+
+def _run_batch(batch: VideoJob, deband: DebandOptions, farm: FarmOptions, status: bool) -> int:
+    outputs = pair_outputs(find_files(batch.source, batch.output), batch.output, farm.extension)
+    if status:
+        for output in filter(has_status, outputs.values()):
+            print(read_status(output))
+        return 0
+    jobs = [replace(batch, source=name, output=outputs[name]) for name in longest_first([*outputs])]
+    with Console() as console:
+        outcomes = run_all(jobs, deband, farm, console)
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    damaged = [outcome for outcome in outcomes if outcome.report is not None and outcome.report.damaged]
+    for outcome in sorted(outcomes, key=lambda outcome: (outcome.error is not None, outcome.job.output)):
+        print(outcome, file=sys.stderr)
+    counts = f"{len(outcomes)} files: {len(failed)} failed, {len(damaged)} are damaged"
+    print(counts, file=sys.stderr)
+    return EXIT_DAMAGED if failed or damaged else 0
 
 
 class Terminated(BaseException):

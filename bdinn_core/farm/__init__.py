@@ -1,7 +1,7 @@
 """Long jobs: cut into chunks, done by one process or many, gone on with after a stop."""
 
-from .folder import read_status
+from .folder import has_status, read_status
 from .options import FarmOptions
-from .run import run_one
+from .run import run_all, run_one
 
-__all__ = ["FarmOptions", "read_status", "run_one"]
+__all__ = ["FarmOptions", "has_status", "read_status", "run_all", "run_one"]

@@ -14,8 +14,9 @@ from .chunks import Chunk
 from .lock import FileLock, holder_of
 from .segments import Segment, file_digest
 
-__all__ = ["Plan", "Status", "WorkFolder", "read_status"]
+__all__ = ["FOLDER_SUFFIX", "Plan", "Status", "WorkFolder", "has_status", "read_status"]
 
+FOLDER_SUFFIX = ".bdinn"
 _OURS = re.compile(r"manifest\.json|segments\.jsonl|lock|\d{5,}\.(nut|mov)|\.[0-9a-f]{8}\.part(\.\w+)?")
 """Names of files that we make there."""
 
@@ -160,7 +161,12 @@ class Status:
 
 def folder_of(output: str) -> Path:
     """Where a job keeps what it has done."""
-    return Path(f"{output}.bdinn")
+    return Path(f"{output}{FOLDER_SUFFIX}")
+
+
+def has_status(output: str) -> bool:
+    """Whether there's a job that makes `output`, running or stopped."""
+    return (folder_of(output) / "manifest.json").exists()
 
 
 def read_status(output: str) -> Status:

@@ -1,5 +1,6 @@
 """How a job, or many, are shared among processes and machines."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +30,8 @@ class FarmOptions:
     ray: str | None = None
     """Send the parts to the machines of a Ray cluster: auto for the one this machine is in, or its address.
     Needs `pip install bdinn[cluster]`."""
+    extension: str = ".mkv"
+    """Of the results, where IN is a folder or a list of files."""
     restart: bool = False
     """Discard what an earlier run of the job has kept, and begin anew."""
 
@@ -36,6 +39,8 @@ class FarmOptions:
         if not isinstance(self.chunk_seconds, Fraction) or self.chunk_seconds < 0:
             raise OptionError(f"chunk_seconds must be a number of seconds >= 0, not {self.chunk_seconds!r}")
         check_integer("workers", self.workers, 0, 256, "a whole number 0..256")
+        if not isinstance(self.extension, str) or not re.fullmatch(r"\.\w+", self.extension):
+            raise OptionError(f"extension must be one such as .mkv or .mp4, not {self.extension!r}")
         if self.ray is not None and (not isinstance(self.ray, str) or not self.ray):
             raise OptionError(f"ray must be auto or an address, not {self.ray!r}")
         if self.ray is not None and self.workers:

@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 
 from ..errors import BdinnError, WorkerError, unexpected
 from ..video.progress import Progress
-from .work import Order, Result, on_device
+from .work import Order, ProgressOf, Result, on_device
 
 __all__ = ["Processes"]
 
@@ -32,6 +32,9 @@ class _Sender(Progress):
 
     def advance(self, frames: int) -> None:
         self._connection.send(frames)
+
+    def warn(self, line: str) -> None:
+        self._connection.send(line)
 
 
 @dataclass(eq=False)
@@ -57,12 +60,8 @@ class Processes:
     def __init__(self, count: int, devices: Sequence[str]) -> None:
         self._workers = [_start(devices[i % len(devices)]) for i in range(count)]
 
-    def carry_out(self, orders: Iterator[Order], progress: Progress) -> Iterator[tuple[Order, Result]]:
-        """As `Crew`.
-
-        Raises:
-            WorkerError: if workers die of an order again and again.
-        """
+    def carry_out(self, orders: Iterator[Order], progress_of: ProgressOf) -> Iterator[tuple[Order, Result]]:
+        """As `Crew`; an order that workers die of again and again is given up."""
         again: deque[Order] = deque()
         deaths: dict[Order, int] = {}
         while True:
@@ -76,23 +75,30 @@ class Processes:
                 worker = busy[ready]  # pyright: ignore[reportArgumentType] - they are connections
                 order = worker.order
                 assert order is not None
+                progress = progress_of(order)
                 try:
                     message = worker.connection.recv()
                 except (EOFError, OSError):
                     progress.advance(-worker.frames)
                     deaths[order] = deaths.get(order, 0) + 1
                     code = self._replace(worker)
-                    if deaths[order] == MOST_ATTEMPTS:
-                        raise WorkerError(
-                            f"a worker died {MOST_ATTEMPTS} times of {order} (exit code {code}); "
-                            "it may lack memory: try fewer --workers"
-                        ) from None
-                    progress.warn(f"a worker died of {order} (exit code {code}): another does it again")
-                    again.append(order)
+                    if deaths[order] < MOST_ATTEMPTS:
+                        progress.warn(f"a worker died of {order} (exit code {code}): another does it again")
+                        again.append(order)
+                    else:
+                        yield (
+                            order,
+                            WorkerError(
+                                f"{deaths[order]} workers died of {order}, the last with exit code {code}; "
+                                "memory may be short: try fewer --workers"
+                            ),
+                        )
                     continue
                 if isinstance(message, int):
                     worker.frames += message
                     progress.advance(message)
+                elif isinstance(message, str):
+                    progress.warn(message)
                 else:
                     worker.order = None
                     yield order, message

@@ -1,7 +1,9 @@
 """Running jobs: who does what, and in what order."""
 
 import os
-from contextlib import closing
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from ..errors import BdinnError
@@ -11,20 +13,49 @@ from ..video.pipeline import Report
 from ..video.progress import Progress
 from .long_job import LongJob
 from .options import FarmOptions
-from .work import Alone, Crew
+from .work import Alone, Crew, Order
 
-__all__ = ["Outcome", "run_one"]
+__all__ = ["Outcome", "run_all", "run_one"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a job."""
+    """What became of one job of many."""
 
     job: VideoJob
-    seconds: float
+    seconds: float = 0
     """From its plan to its result, among others."""
     report: Report | None = None
     error: BdinnError | None = None
+    """Why there's no result; if there's neither, it was there before."""
+
+    def __str__(self) -> str:
+        """A line of a table."""
+        frames = "-" if self.report is None else f"{self.report.frames}"
+        if self.error is not None:
+            words = f"failed: {self.error}"
+        elif self.report is None:
+            words = "was there before"
+        else:
+            words = "done, damaged" if self.report.damaged else "done"
+        return f"{frames:>8} frames {self.seconds:>8.1f} s  {self.job.output}: {words}"
+
+
+class _Named(Progress):
+    """Says of one job among many what it's about; how many pictures there are altogether, nobody knows."""
+
+    def __init__(self, job: VideoJob, progress: Progress) -> None:
+        self._name = job.output
+        self._progress = progress
+
+    def advance(self, frames: int) -> None:
+        self._progress.advance(frames)
+
+    def note(self, line: str) -> None:
+        self._progress.note(line)
+
+    def warn(self, line: str) -> None:
+        self._progress.warn(f"{self._name}: {line}")
 
 
 def run_one(job: VideoJob, options: DebandOptions, farm: FarmOptions, progress: Progress) -> Report:
@@ -45,22 +76,93 @@ def run_one(job: VideoJob, options: DebandOptions, farm: FarmOptions, progress: 
         BdinnError: if anything is wrong; then there is no output. Wrong options and files are found
             before the work starts.
     """
-    with closing(LongJob(job, options, farm, _threads(job, farm), progress)) as long:
+    with closing(LongJob(job, options, farm, _threads(job, farm), progress)) as long, _noting([long]):
         if long.pictures is not None:
             progress.begin(long.pictures, long.pictures_done)
+        long.finish_if_done()
+        with closing(_hire(options, farm) if long.pictures is not None else Alone()) as crew:
+            for _, result in crew.carry_out(long.orders(), lambda _: progress):
+                if isinstance(result, BdinnError):
+                    raise result
+                long.accept(result)
+        assert long.report is not None
+        return long.report
+
+
+def run_all(
+    jobs: Sequence[VideoJob], options: DebandOptions, farm: FarmOptions, progress: Progress
+) -> list[Outcome]:
+    """Debands many videos, whose chunks are one queue; one that fails doesn't stop the others.
+
+    Args:
+        jobs: what to read and to write. What's there already is left alone, unless it's to be overwritten.
+        options: how to deband.
+        farm: who does it, in what parts.
+        progress: is told how it goes.
+
+    Returns:
+        What became of each, in the order in which they ended.
+    """
+    outcomes: list[Outcome] = []
+    running: dict[str, tuple[LongJob, float]] = {}
+
+    def end(job: VideoJob, report: Report | None = None, error: BdinnError | None = None) -> None:
+        long, began = running.pop(job.output, (None, time.monotonic()))
+        if long is not None:
+            long.close()
+        seconds = time.monotonic() - began
+        outcomes.append(Outcome(job=job, seconds=seconds, report=report, error=error))
+        progress.note(f"{len(outcomes)} of {len(jobs)}: {outcomes[-1]}")
+
+    def orders() -> Iterator[Order]:
+        for job in jobs:
+            if os.path.lexists(job.output) and not job.overwrite:
+                end(job)
+                continue
+            began = time.monotonic()
+            try:
+                long = LongJob(job, options, farm, _threads(job, farm), _Named(job, progress))
+                running[job.output] = long, began
+                long.finish_if_done()
+            except BdinnError as error:
+                end(job, error=error)
+                continue
+            for order in long.orders():
+                if job.output in running:
+                    yield order
+
+    progress.begin(None)
+    with closing(_hire(options, farm)) as crew, _noting(long for long, _ in running.values()):
         try:
-            long.finish_if_done()
-            with closing(_hire(options, farm) if long.pictures is not None else Alone()) as crew:
-                for _, result in crew.carry_out(long.orders(), progress):
+            for order, result in crew.carry_out(orders(), lambda order: _Named(order.job, progress)):
+                if order.job.output not in running:
+                    continue  # another part of it has failed
+                long, _ = running[order.job.output]
+                try:
                     if isinstance(result, BdinnError):
                         raise result
                     long.accept(result)
-        except BaseException as error:
+                except BdinnError as error:
+                    end(order.job, error=error)
+                else:
+                    if long.report is not None:
+                        end(order.job, long.report)
+        finally:
+            for long, _ in running.values():
+                long.close()
+    return outcomes
+
+
+@contextmanager
+def _noting(jobs: Iterable[LongJob]) -> Iterator[None]:
+    """Adds to what ends jobs what's kept of them."""
+    try:
+        yield
+    except BaseException as error:
+        for long in jobs:
             if long.kept is not None:
                 error.add_note(long.kept)
-            raise
-        assert long.report is not None
-        return long.report
+        raise
 
 
 def _threads(job: VideoJob, farm: FarmOptions) -> int:

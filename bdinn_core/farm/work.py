@@ -1,6 +1,6 @@
 """What a worker is asked to do, and what workers are to those who ask."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from ..video.pipeline import Report, run_job
 from ..video.progress import Progress
 from .segments import Segment, Task, make_segment
 
-__all__ = ["Alone", "Crew", "Order", "Part", "Result", "Whole", "on_device"]
+__all__ = ["Alone", "Crew", "Order", "Part", "ProgressOf", "Result", "Whole", "on_device"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +37,11 @@ class Part:
     task: Task
     path: Path
 
+    @property
+    def job(self) -> VideoJob:
+        """What it's a part of."""
+        return self.task.job
+
     def __str__(self) -> str:
         return f"chunk {self.task.chunk.number} of {self.task.job.output}"
 
@@ -47,6 +52,7 @@ class Part:
 
 Order = Whole | Part
 """Something to be done."""
+ProgressOf = Callable[[Order], Progress]
 Result = Segment | Report | BdinnError
 """What becomes of an order, or why nothing does."""
 
@@ -61,11 +67,12 @@ def on_device(order: Order, device: str) -> Order:
 class Crew(Protocol):
     """Who carries out orders."""
 
-    def carry_out(self, orders: Iterator[Order], progress: Progress) -> Iterator[tuple[Order, Result]]:
+    def carry_out(self, orders: Iterator[Order], progress_of: ProgressOf) -> Iterator[tuple[Order, Result]]:
         """Takes orders as there are hands free, and gives each back as soon as it's done.
 
-        Raises:
-            BdinnError: if it can't go on at all.
+        Args:
+            orders: what's to be done.
+            progress_of: who is told how far an order is.
         """
         ...
 
@@ -77,11 +84,11 @@ class Crew(Protocol):
 class Alone:
     """This process, one after the other."""
 
-    def carry_out(self, orders: Iterator[Order], progress: Progress) -> Iterator[tuple[Order, Result]]:
+    def carry_out(self, orders: Iterator[Order], progress_of: ProgressOf) -> Iterator[tuple[Order, Result]]:
         """As `Crew`."""
         for order in orders:
             try:
-                result = order.carry_out(progress)
+                result = order.carry_out(progress_of(order))
             except BdinnError as error:
                 result = error
             yield order, result
