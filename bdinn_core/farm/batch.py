@@ -15,8 +15,9 @@ __all__ = ["find_files", "is_batch", "longest_first", "pair_outputs"]
 _LIST = ".txt"
 """The extension of a list of files, one a line."""
 _VIDEOS = {
-    ".264", ".265", ".3gp", ".avi", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov",
-    ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+    ".264", ".265", ".3gp", ".avi", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv",
+    ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+    ".y4m",
 }  # fmt: skip
 """What is taken for a video in a folder, where there are many other files."""
 

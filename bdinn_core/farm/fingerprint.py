@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..options import DebandOptions
 from ..video.job import VideoJob
 
-__all__ = ["describe_file", "describe_job"]
+__all__ = ["describe_file", "describe_job", "versions"]
 
 _SAMPLE = 2**20
 _SAMPLES = 5
@@ -51,8 +51,6 @@ def describe_job(job: VideoJob, options: DebandOptions, chunk_seconds: Fraction)
         options: how to deband.
         chunk_seconds: longest chunk.
     """
-    import torch
-
     said: dict[str, Any] = {}
     for values in (job, options):
         given = {field.name: getattr(values, field.name) for field in fields(values)}
@@ -63,7 +61,7 @@ def describe_job(job: VideoJob, options: DebandOptions, chunk_seconds: Fraction)
         "model": _describe_model(weights_path(str(options.model))),
         "device": options.device.partition(":")[0],
         "chunk_seconds": str(chunk_seconds),
-        "versions": {"bdinn": version("bdinn"), "torch": torch.__version__, **_libraries()},
+        "versions": versions(),
     }
 
 
@@ -81,6 +79,9 @@ def _plain(value: object) -> object:
 
 
 @cache
-def _libraries() -> dict[str, str]:
-    numbers = {name: ".".join(map(str, parts)) for name, parts in av.library_versions.items()}
-    return {"av": av.__version__, **numbers}
+def versions() -> dict[str, str]:
+    """What makes a result, by name."""
+    import torch
+
+    libraries = {name: ".".join(map(str, numbers)) for name, numbers in av.library_versions.items()}
+    return {"bdinn": version("bdinn"), "torch": torch.__version__, "av": av.__version__, **libraries}

@@ -12,16 +12,17 @@ class FileLock:
 
     Args:
         path: the file; it's made if there is none.
+        wait: whether to wait for another process that holds it.
 
     Raises:
         BlockingIOError: another process holds it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait: bool = False) -> None:
         while True:
             self._file = open(path, "a+", encoding="ascii")  # noqa: SIM115 - as long as it's held
             try:
-                _lock(self._file.fileno())
+                _lock(self._file.fileno(), wait)
                 if path.exists() and os.path.samestat(os.fstat(self._file.fileno()), path.stat()):
                     break
             except BaseException:
@@ -42,7 +43,7 @@ def holder_of(path: Path) -> int | None:
     try:
         with open(path, "r+", encoding="ascii") as file:
             try:
-                _lock(file.fileno())
+                _lock(file.fileno(), wait=False)
             except BlockingIOError:
                 file.seek(0)
                 return int(file.readline() or 0)
@@ -54,16 +55,16 @@ def holder_of(path: Path) -> int | None:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> None:
+    def _lock(descriptor: int, wait: bool) -> None:
         # A byte far behind the text, which others may then read.
         os.lseek(descriptor, 1 << 20, os.SEEK_SET)
         try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         except PermissionError as error:
             raise BlockingIOError(*error.args) from error
 
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _lock(descriptor: int, wait: bool) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

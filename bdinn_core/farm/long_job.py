@@ -141,7 +141,7 @@ class LongJob:
             chunks = cut(self.job, source, farm.chunk_seconds) if before is None else before[0].chunks
             if chunks is None:
                 return "its source can't be read to the end, or doesn't say when pictures are shown"
-            if len(chunks) < 2:
+            if len(chunks) < 2 and farm.ray is None:
                 return None
             if before is not None and before[0].threads != self.job.threads:
                 as_begun = replace(self.job, threads=before[0].threads)

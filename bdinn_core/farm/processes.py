@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from ..errors import BdinnError, WorkerError, unexpected
+from ..errors import WorkerError
 from ..video.progress import Progress
-from .work import Order, ProgressOf, Result, on_device
+from .work import MOST_ATTEMPTS, Order, ProgressOf, Result, attempt, on_device
 
 __all__ = ["Processes"]
 
-MOST_ATTEMPTS = 3
-"""At an order whose worker dies."""
 _SECONDS = 5
 """How long a worker may take to end by itself."""
 _CONTEXT = multiprocessing.get_context("spawn")  # neither torch nor CUDA survives a fork
@@ -55,15 +53,19 @@ class Processes:
     Args:
         count: how many.
         devices: theirs, in turn.
+        threads: what they share; 0 is one a core.
     """
 
-    def __init__(self, count: int, devices: Sequence[str]) -> None:
-        self._workers = [_start(devices[i % len(devices)]) for i in range(count)]
+    def __init__(self, count: int, devices: Sequence[str], threads: int) -> None:
+        self.threads = max(1, (threads or _cores()) // count)
+        self._devices = [devices[i % len(devices)] for i in range(count)]
+        self._workers: list[_Worker] = []
 
     def carry_out(self, orders: Iterator[Order], progress_of: ProgressOf) -> Iterator[tuple[Order, Result]]:
         """As `Crew`; an order that workers die of again and again is given up."""
         again: deque[Order] = deque()
         deaths: dict[Order, int] = {}
+        self._workers = [_start(device) for device in self._devices]
         while True:
             for worker in self._workers:
                 if worker.order is None:
@@ -120,6 +122,10 @@ class Processes:
         return dead.process.exitcode
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _start(device: str) -> _Worker:
     here, there = _CONTEXT.Pipe()
     process = _CONTEXT.Process(target=_serve, args=(there,), daemon=True)
@@ -144,18 +150,7 @@ def _serve(connection: Connection) -> None:
     with suppress(EOFError, OSError):
         while True:
             order: Order = connection.recv()
-            connection.send(_result(order, progress))
-
-
-def _result(order: Order, progress: Progress) -> Result:
-    try:
-        return order.carry_out(progress)
-    except BdinnError as error:
-        return error
-    except MemoryError:
-        return WorkerError("out of memory; try fewer --workers, or a smaller --tile-size")
-    except Exception as error:
-        return WorkerError(unexpected(error))
+            connection.send(attempt(order, progress))
 
 
 def _follow_parent() -> None:

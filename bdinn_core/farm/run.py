@@ -3,16 +3,17 @@
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from ..errors import BdinnError
 from ..options import DebandOptions
 from ..video.job import VideoJob
-from ..video.pipeline import Report
+from ..video.pipeline import Report, run_job
 from ..video.progress import Progress
 from .long_job import LongJob
 from .options import FarmOptions
+from .processes import Processes
 from .work import Alone, Crew, Order
 
 __all__ = ["Outcome", "run_all", "run_one"]
@@ -76,15 +77,18 @@ def run_one(job: VideoJob, options: DebandOptions, farm: FarmOptions, progress: 
         BdinnError: if anything is wrong; then there is no output. Wrong options and files are found
             before the work starts.
     """
-    with closing(LongJob(job, options, farm, _threads(job, farm), progress)) as long, _noting([long]):
-        if long.pictures is not None:
-            progress.begin(long.pictures, long.pictures_done)
+    with ExitStack() as opened:
+        crew = opened.enter_context(closing(_hire(options, farm, job.threads)))
+        long = opened.enter_context(closing(LongJob(job, options, farm, crew.threads, progress)))
+        if long.pictures is None:
+            return run_job(job, options, progress)
+        opened.enter_context(_noting([long]))
+        progress.begin(long.pictures, long.pictures_done)
         long.finish_if_done()
-        with closing(_hire(options, farm) if long.pictures is not None else Alone()) as crew:
-            for _, result in crew.carry_out(long.orders(), lambda _: progress):
-                if isinstance(result, BdinnError):
-                    raise result
-                long.accept(result)
+        for _, result in crew.carry_out(long.orders(), lambda _: progress):
+            if isinstance(result, BdinnError):
+                raise result
+            long.accept(result)
         assert long.report is not None
         return long.report
 
@@ -104,6 +108,7 @@ def run_all(
         What became of each, in the order in which they ended.
     """
     outcomes: list[Outcome] = []
+    threads = jobs[0].threads if jobs else 0
     running: dict[str, tuple[LongJob, float]] = {}
 
     def end(job: VideoJob, report: Report | None = None, error: BdinnError | None = None) -> None:
@@ -121,7 +126,7 @@ def run_all(
                 continue
             began = time.monotonic()
             try:
-                long = LongJob(job, options, farm, _threads(job, farm), _Named(job, progress))
+                long = LongJob(job, options, farm, crew.threads, _Named(job, progress))
                 running[job.output] = long, began
                 long.finish_if_done()
             except BdinnError as error:
@@ -132,7 +137,7 @@ def run_all(
                     yield order
 
     progress.begin(None)
-    with closing(_hire(options, farm)) as crew, _noting(long for long, _ in running.values()):
+    with closing(_hire(options, farm, threads)) as crew, _noting(long for long, _ in running.values()):
         try:
             for order, result in crew.carry_out(orders(), lambda order: _Named(order.job, progress)):
                 if order.job.output not in running:
@@ -165,17 +170,12 @@ def _noting(jobs: Iterable[LongJob]) -> Iterator[None]:
         raise
 
 
-def _threads(job: VideoJob, farm: FarmOptions) -> int:
-    """How many a worker's decoder, network and encoder may have, each of them."""
-    if farm.processes == 1:
-        return job.threads
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, (job.threads or cores) // farm.processes)
+def _hire(options: DebandOptions, farm: FarmOptions, threads: int) -> Crew:
+    """Who does the work, with so many threads altogether."""
+    if farm.ray is not None:
+        from .cluster import Cluster
 
-
-def _hire(options: DebandOptions, farm: FarmOptions) -> Crew:
+        return Cluster(farm.ray, options.device, threads)
     if farm.processes > 1:
-        from .processes import Processes
-
-        return Processes(farm.processes, farm.devices or [options.device])
-    return Alone()
+        return Processes(farm.processes, farm.devices or [options.device], threads)
+    return Alone(threads)

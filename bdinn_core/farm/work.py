@@ -5,14 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import BdinnError
+from ..errors import BdinnError, WorkerError, unexpected
 from ..options import DebandOptions
 from ..video.job import VideoJob
 from ..video.pipeline import Report, run_job
 from ..video.progress import Progress
 from .segments import Segment, Task, make_segment
 
-__all__ = ["Alone", "Crew", "Order", "Part", "ProgressOf", "Result", "Whole", "on_device"]
+__all__ = [
+    "MOST_ATTEMPTS", "Alone", "Crew", "Order", "Part", "ProgressOf", "Result", "Whole", "attempt", "on_device",
+]  # fmt: skip
+
+MOST_ATTEMPTS = 3
+"""At an order whose worker dies."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,15 +62,30 @@ Result = Segment | Report | BdinnError
 """What becomes of an order, or why nothing does."""
 
 
-def on_device(order: Order, device: str) -> Order:
+def on_device[O: (Whole, Part)](order: O, device: str) -> O:
     """The same, on another device."""
     if isinstance(order, Whole):
         return replace(order, options=replace(order.options, device=device))
     return replace(order, task=replace(order.task, options=replace(order.task.options, device=device)))
 
 
+def attempt(order: Order, progress: Progress) -> Result:
+    """What becomes of an order in a process of its own, where nobody else could say why it failed."""
+    try:
+        return order.carry_out(progress)
+    except BdinnError as error:
+        return error
+    except MemoryError:
+        return WorkerError(f"out of memory at {order}; try fewer --workers, or a smaller --tile-size")
+    except Exception as error:
+        return WorkerError(unexpected(error))
+
+
 class Crew(Protocol):
     """Who carries out orders."""
+
+    threads: int
+    """Of each worker's decoder, network and encoder each; 0 is automatic."""
 
     def carry_out(self, orders: Iterator[Order], progress_of: ProgressOf) -> Iterator[tuple[Order, Result]]:
         """Takes orders as there are hands free, and gives each back as soon as it's done.
@@ -82,7 +102,14 @@ class Crew(Protocol):
 
 
 class Alone:
-    """This process, one after the other."""
+    """This process, one after the other.
+
+    Args:
+        threads: what it may have of them; 0 is automatic.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
 
     def carry_out(self, orders: Iterator[Order], progress_of: ProgressOf) -> Iterator[tuple[Order, Result]]:
         """As `Crew`."""

@@ -1,0 +1,254 @@
+"""The machines of a Ray cluster.
+
+Parts are Ray's tasks; it carries out those of a lost machine elsewhere. Files that a machine hasn't got under
+the same path are sent through Ray's object store, and kept there until the job is done. Segments come back
+the same way.
+"""
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..environment import FOR_TORCH
+from ..errors import OptionError, OutputError, WorkerError
+from ..video.part_files import PartFile
+from ..video.progress import Progress
+from .fingerprint import describe_file, versions
+from .lock import FileLock
+from .segments import Segment
+from .work import MOST_ATTEMPTS, Order, Part, ProgressOf, Result, Whole, attempt, on_device
+
+try:
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ImportError as error:
+    raise OptionError("ray isn't installed here: pip install 'bdinn[cluster]'") from error
+
+__all__ = ["Cluster"]
+
+_PIECE = 2**26
+"""Bytes of a file that are sent at once."""
+_MOST_THREADS = 4
+"""Of a task, where nobody says: with more, chunks are done sooner, but fewer at a time."""
+_WAITING = 2
+"""Tasks submitted beyond those that can run, so that no machine waits for us."""
+_SECONDS = 1
+"""How long one look at what is done takes at most."""
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """What a machine hasn't got."""
+
+    names: Sequence[str]
+
+
+class Cluster:
+    """A Ray cluster's machines.
+
+    Args:
+        address: `auto` for the cluster that this machine is in, or where one is.
+        device: whether a part needs a GPU; `auto` takes one if the cluster has any.
+        threads: CPUs that a part needs; 0 is automatic.
+
+    Raises:
+        OptionError: if there's no such cluster, or no machine of it has what a part needs.
+    """
+
+    def __init__(self, address: str, device: str, threads: int) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+            why = str(error).splitlines()[0]
+            raise OptionError(f"there's no Ray cluster at {address} ({why})") from error
+        signal.signal(signal.SIGTERM, before)  # Ray has one of its own, which would end us in silence
+        has_gpus = any(node.get("GPU") for node in _nodes())
+        gpus = int(device.startswith("cuda") or (device == "auto" and has_gpus))
+        cores = [int(node.get("CPU", 0)) for node in _nodes() if node.get("GPU", 0) >= gpus]
+        self.threads = threads or max(1, min(_MOST_THREADS, *cores, _MOST_THREADS))
+        self._device = "cuda" if gpus else "cpu"
+        self._needs = {"CPU": self.threads, "GPU": gpus}
+        if not self._slots():
+            self.close()
+            needs = f"{self.threads} CPUs" + " and a GPU" * gpus
+            raise OptionError(f"no machine of the Ray cluster at {address} has {needs}; give fewer --threads")
+        remote = ray.remote(num_cpus=self.threads, num_gpus=gpus, max_retries=MOST_ATTEMPTS - 1)
+        self._carry_out = remote(_carry_out)
+        self._described: dict[str, dict[str, Any]] = {}
+        self._sent: dict[str, list[Any]] = {}
+
+    def carry_out(self, orders: Iterator[Order], progress_of: ProgressOf) -> Iterator[tuple[Order, Result]]:
+        """As `Crew`; what can't be cut is done here."""
+        flying: dict[Any, Part] = {}
+        while True:
+            while len(flying) < self._slots() + _WAITING and (order := next(orders, None)) is not None:
+                if isinstance(order, Whole):
+                    yield order, attempt(order, progress_of(order))
+                else:
+                    flying[self._submit(order)] = order
+            if not flying:
+                return
+            for reference in ray.wait([*flying], timeout=_SECONDS)[0]:
+                order = flying.pop(reference)
+                result = self._take(reference, order, progress_of(order))
+                if isinstance(result, _Missing):
+                    self._send(result.names)
+                    flying[self._submit(order)] = order
+                else:
+                    yield order, result
+
+    def close(self) -> None:
+        """Lets the cluster go; what was sent is removed."""
+        sent = [self._described[name]["digest"] for name in getattr(self, "_sent", {})]
+        for node in ray.nodes() if sent else []:
+            if node["Alive"]:
+                there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
+                ray.get(ray.remote(_forget).options(num_cpus=0, scheduling_strategy=there).remote(sent))
+        ray.shutdown()
+
+    def _slots(self) -> int:
+        """How many parts can be done at a time, by the machines that there are now."""
+        wanted = {name: amount for name, amount in self._needs.items() if amount}
+        each = (min(node.get(name, 0) // amount for name, amount in wanted.items()) for node in _nodes())
+        return int(sum(each))
+
+    def _submit(self, order: Part) -> Any:
+        names = _files(order)
+        for name in names:
+            if name not in self._described:
+                self._described[name] = describe_file(name)
+        described = {name: self._described[name] for name in names}
+        sent = {name: self._sent[name] for name in names if name in self._sent}
+        return self._carry_out.remote(on_device(order, self._device), described, sent, versions())
+
+    def _take(self, reference: Any, order: Part, progress: Progress) -> Result | _Missing:
+        try:
+            result, data = ray.get(reference)
+        except RayError as error:
+            why = str(error).strip().splitlines()[0]
+            return WorkerError(f"{order} failed {MOST_ATTEMPTS} times on the cluster ({why})")
+        if not isinstance(result, Segment):
+            return result
+        try:
+            part = PartFile(str(order.path), overwrite=True)
+            with open(part.path, "wb") as file:
+                file.write(data)
+                os.fsync(file.fileno())
+            part.commit()
+        except OSError as error:
+            return OutputError(f"{order.path} can't be written ({error.strerror})")
+        progress.advance(result.pictures)
+        return result
+
+    def _send(self, names: Sequence[str]) -> None:
+        """Puts files where every machine gets them from."""
+        for name in names:
+            if name not in self._sent:
+                with open(name, "rb") as file:
+                    self._sent[name] = [ray.put(piece) for piece in iter(lambda: file.read(_PIECE), b"")]
+
+
+def _nodes() -> list[dict[str, float]]:
+    """What each machine has."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _files(order: Part) -> list[str]:
+    """The files that a part is made of; models that we ship are everywhere."""
+    model = str(order.task.options.model)
+    names = [order.job.source, order.job.mask, model if model.endswith(".safetensors") else None]
+    return [name for name in names if name is not None]
+
+
+def _carry_out(
+    order: Part,
+    described: Mapping[str, Mapping[str, Any]],
+    sent: Mapping[str, Sequence[Any]],
+    asked: Mapping[str, str],
+) -> tuple[Result | _Missing, bytes | None]:
+    """Carries out an order on a machine of the cluster; returns its segment's file too."""
+    os.environ.update({**FOR_TORCH, **os.environ})
+    mine = versions()
+    for name, wanted in asked.items():
+        if mine[name] != wanted:
+            here = f"{socket.gethostname()} has {name} {mine[name]}"
+            return WorkerError(f"{here}, but {wanted} asks; install the same on all machines"), None
+    places = {name: name for name in described if _is_here(name, described[name])}
+    missing = [name for name in described if name not in places and name not in sent]
+    if missing:
+        return _Missing(missing), None
+    for name in set(described) - set(places):
+        places[name] = str(_receive(name, described[name]["digest"], sent[name]))
+    with tempfile.TemporaryDirectory(prefix="bdinn-") as folder:
+        path = Path(folder, order.path.name)
+        result = attempt(_moved(order, places, path), Progress())
+        return _named(result, places), path.read_bytes() if isinstance(result, Segment) else None
+
+
+def _is_here(name: str, described: Mapping[str, Any]) -> bool:
+    """Whether a file is under the same path; copies may have other dates."""
+    if not Path(name).is_file():
+        return False
+    here = describe_file(name)
+    return (here["bytes"], here["digest"]) == (described["bytes"], described["digest"])
+
+
+def _folder(digest: str) -> Path:
+    """Where a machine keeps a file that was sent."""
+    return Path(tempfile.gettempdir(), f"bdinn-{digest[:32]}")
+
+
+def _receive(name: str, digest: str, pieces: Sequence[Any]) -> Path:
+    """The place of a file that was sent: put together by the first on this machine that needs it."""
+    folder = _folder(digest)
+    folder.mkdir(exist_ok=True)
+    path = folder / Path(name).name
+    lock = FileLock(folder / "lock", wait=True)
+    try:
+        if not path.exists():
+            part = PartFile(str(path), overwrite=True)
+            with open(part.path, "wb") as file:
+                for piece in pieces:
+                    file.write(ray.get(piece))
+            part.commit()
+    finally:
+        lock.release()
+    return path
+
+
+def _forget(digests: Sequence[str]) -> None:
+    """Removes what was sent to this machine."""
+    for digest in digests:
+        shutil.rmtree(_folder(digest), ignore_errors=True)
+
+
+def _moved(order: Part, places: Mapping[str, str], path: Path) -> Part:
+    """The same order, for a machine that has its files elsewhere."""
+    mask, model = order.job.mask, str(order.task.options.model)
+    job = replace(order.job, source=places[order.job.source], mask=mask and places[mask])
+    options = replace(order.task.options, model=places.get(model, model))
+    return Part(task=replace(order.task, job=job, options=options), path=path)
+
+
+def _named(result: Result, places: Mapping[str, str]) -> Result:
+    """The same result, in which files are called as where the job began."""
+    if not isinstance(result, Segment):
+        return result
+    text = [*result.warnings]
+    for name, place in places.items():
+        text = [line.replace(place, name) for line in text]
+        for damage in result.damages:
+            damage.name = damage.name.replace(place, name)
+    failure = result.failure
+    for name, place in places.items():
+        failure = failure and failure.replace(place, name)
+    return replace(result, warnings=tuple(text), failure=failure)
