@@ -23,7 +23,7 @@ from ..video.progress import Progress
 from .fingerprint import describe_file, versions
 from .lock import FileLock
 from .segments import Segment
-from .work import MOST_ATTEMPTS, Order, Part, ProgressOf, Result, Whole, attempt, on_device
+from .work import MOST_ATTEMPTS, Order, Part, ProgressOf, Result, Whole, attempt
 
 try:
     import ray
@@ -128,7 +128,7 @@ class Cluster:
                 self._described[name] = describe_file(name)
         described = {name: self._described[name] for name in names}
         sent = {name: self._sent[name] for name in names if name in self._sent}
-        return self._carry_out.remote(on_device(order, self._device), described, sent, versions())
+        return self._carry_out.remote(order.on(self._device), described, sent, versions())
 
     def _take(self, reference: Any, order: Part, progress: Progress) -> Result | _Missing:
         try:

@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 
 from ..errors import WorkerError
 from ..video.progress import Progress
-from .work import MOST_ATTEMPTS, Order, ProgressOf, Result, attempt, on_device
+from .work import MOST_ATTEMPTS, Order, ProgressOf, Result, attempt
 
 __all__ = ["Processes"]
 
@@ -139,7 +139,7 @@ def _give(worker: _Worker, order: Order | None) -> None:
     worker.order, worker.frames = order, 0
     if order is not None:
         with suppress(OSError):
-            worker.connection.send(on_device(order, worker.device))
+            worker.connection.send(order.on(worker.device))
 
 
 def _serve(connection: Connection) -> None:

@@ -12,9 +12,7 @@ from ..video.pipeline import Report, run_job
 from ..video.progress import Progress
 from .segments import Segment, Task, make_segment
 
-__all__ = [
-    "MOST_ATTEMPTS", "Alone", "Crew", "Order", "Part", "ProgressOf", "Result", "Whole", "attempt", "on_device",
-]  # fmt: skip
+__all__ = ["MOST_ATTEMPTS", "Alone", "Crew", "Order", "Part", "ProgressOf", "Result", "Whole", "attempt"]
 
 MOST_ATTEMPTS = 3
 """At an order whose worker dies."""
@@ -29,6 +27,10 @@ class Whole:
 
     def __str__(self) -> str:
         return self.job.output
+
+    def on(self, device: str) -> "Whole":
+        """The same, on another device."""
+        return replace(self, options=replace(self.options, device=device))
 
     def carry_out(self, progress: Progress) -> Report:
         """Does it."""
@@ -50,6 +52,10 @@ class Part:
     def __str__(self) -> str:
         return f"chunk {self.task.chunk.number} of {self.task.job.output}"
 
+    def on(self, device: str) -> "Part":
+        """The same, on another device."""
+        return replace(self, task=replace(self.task, options=replace(self.task.options, device=device)))
+
     def carry_out(self, progress: Progress) -> Segment:
         """Does it."""
         return make_segment(self.task, self.path, progress)
@@ -60,13 +66,6 @@ Order = Whole | Part
 ProgressOf = Callable[[Order], Progress]
 Result = Segment | Report | BdinnError
 """What becomes of an order, or why nothing does."""
-
-
-def on_device[O: (Whole, Part)](order: O, device: str) -> O:
-    """The same, on another device."""
-    if isinstance(order, Whole):
-        return replace(order, options=replace(order.options, device=device))
-    return replace(order, task=replace(order.task, options=replace(order.task.options, device=device)))
 
 
 def attempt(order: Order, progress: Progress) -> Result:
