@@ -1,7 +1,10 @@
 """Options and fixtures that all tests share."""
 
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +86,27 @@ def run(model: str) -> Callable[..., Any]:
         return news
 
     return run
+
+
+@pytest.fixture(scope="session")
+def launch(tiny: str) -> Callable[..., Any]:
+    """Starts `bdinn-video ARGUMENT...` with a very small network, in a context at whose end it's gone."""
+    from jobs import heed_ctrl_c
+
+    @contextmanager
+    def launch(*arguments: object, **settings: Any) -> Iterator["subprocess.Popen[str]"]:
+        command = [sys.executable, "-m", "bdinn_core", *map(str, arguments), "--model", tiny]
+        files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        settings = {"preexec_fn": heed_ctrl_c, "env": os.environ, **files, **settings}
+        environment = {**settings.pop("env"), "PYTHONPATH": str(ROOT)}
+        command += ["--device", "cpu"]
+        with subprocess.Popen(command, **settings, env=environment, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    return launch
 
 
 @pytest.fixture(scope="session")

@@ -122,7 +122,7 @@ def test_bad_input_exits_with_1_and_one_line(tmp_path, data_dir, kind):
         "text": "isn't media",
         "damaged": "no picture could be decoded",
         "sound": "no video stream",
-        "directory": "is a directory",
+        "directory": "has no video in it",
     }[kind]
     if kind == "text":
         source.write_text("Not a film at all.\n" * 50)

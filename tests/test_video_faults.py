@@ -1,4 +1,4 @@
-"""Whole jobs that are stopped, or whose files, disk or memory are taken away: what they leave is complete."""
+"""Jobs in one go that are stopped, or whose files, disk or memory are taken away, leave nothing half done."""
 
 import os
 import random
@@ -6,16 +6,15 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jobs import LIMIT_SECONDS, STOP_SECONDS, Start, end, names, wait_until
 from lab.media import Media, assert_same_pictures, make, read, smooth
 
 resource = pytest.importorskip("resource", reason="signals, mounts and limits are POSIX's")
@@ -23,15 +22,8 @@ resource = pytest.importorskip("resource", reason="signals, mounts and limits ar
 ROOT = Path(__file__).parent.parent
 FRAMES = 100
 KILLS, STOPS = 20, 10
-LIMIT_SECONDS = 120
-"""How long a job may take where other work goes on too; by itself it takes a few seconds."""
-STOP_SECONDS = 30
-"""How long it may go on once it's told to end."""
 CODECS = {"mkv": ["--codec", "ffv1"], "mp4": ["--codec", "libx264", "--preset", "ultrafast"], "y4m": []}
 """Arguments for an output of that extension."""
-PROGRESS = re.compile(r"(Warning: .*|\d+(/\d+)? frames, .*|\d+ frames in .*)\n")
-
-Start = Callable[..., Any]
 
 
 def first(count: int, values: Iterable[Any]) -> list[Any]:
@@ -40,31 +32,13 @@ def first(count: int, values: Iterable[Any]) -> list[Any]:
     return [pytest.param(value, marks=marks if n >= count else []) for n, value in enumerate(values)]
 
 
-def _heed_ctrl_c() -> None:
-    # Whoever starts the tests in the background has it ignored, which is inherited.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.fixture(scope="module")
-def start(tiny: str) -> Start:
-    """Starts `bdinn-video SOURCE OUTPUT MORE...` in a context, at whose end it's gone."""
+def start(launch: Start) -> Start:
+    """Starts `bdinn-video SOURCE OUTPUT MORE...` in a context, at whose end it's gone; one thread each."""
 
-    @contextmanager
-    def start(
-        source: Path | str, output: Path | str, *more: object, **settings: Any
-    ) -> Iterator["subprocess.Popen[str]"]:
-        options = [*CODECS.get(Path(output).suffix[1:], []), "--model", tiny, "--device", "cpu"]
-        command = [sys.executable, "-m", "bdinn_core", *map(str, [source, output, *options, *more])]
-        command += ["--threads", "1"]
-        files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(
-            command, **{**files, "preexec_fn": _heed_ctrl_c, **settings}, env=environment, text=True
-        ) as process:
-            try:
-                yield process
-            finally:
-                process.kill()
+    def start(source: Path | str, output: Path | str, *more: object, **settings: Any) -> Any:
+        codec = CODECS.get(Path(output).suffix[1:], [])
+        return launch(source, output, *codec, *more, "--threads", 1, "--chunk-seconds", 0, **settings)
 
     return start
 
@@ -105,14 +79,6 @@ def part(folder: Path) -> Path | None:
     return next(folder.glob(".*.part*"), None)
 
 
-def wait_until(process: "subprocess.Popen[str]", reached: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not reached():
-        assert process.poll() is None, f"the job ended with {process.poll()} before it came so far"
-        assert time.monotonic() < deadline, f"the job didn't come so far in {LIMIT_SECONDS} s"
-        time.sleep(0.001)
-
-
 def wait_for_part(process: "subprocess.Popen[str]", folder: Path) -> None:
     """Waits until a job has written pictures, which is more than the header of a file."""
 
@@ -121,16 +87,6 @@ def wait_for_part(process: "subprocess.Popen[str]", folder: Path) -> None:
         return found is not None and found.stat().st_size > 10_000
 
     wait_until(process, has_pictures)
-
-
-def end(process: "subprocess.Popen[str]", seconds: float = LIMIT_SECONDS) -> tuple[int, str]:
-    """The exit code of a job, and what it said apart from progress and warnings."""
-    _, said = process.communicate(timeout=seconds)
-    return process.returncode, PROGRESS.sub("", said)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("number", first(2, range(KILLS)))

@@ -137,7 +137,7 @@ def test_half_a_jpeg_is_told(run, tmp_path):
 def test_a_picture_is_kept_bit_for_bit(run, tmp_path, extension, pix_fmt):
     source = still(tmp_path / f"in.{extension}", pix_fmt)
     news = run(source, tmp_path / f"out.{extension}", **EXACT)
-    assert (news.warnings, news.report) == ([], (1, False))
+    assert (news.warnings, news.ended) == ([], (1, False))
     assert read(tmp_path / f"out.{extension}").pix_fmt == pix_fmt
     assert_same_pictures(read(source), read(tmp_path / f"out.{extension}"))
     assert names(tmp_path) == [f"in.{extension}", f"out.{extension}"]
@@ -607,7 +607,7 @@ def test_avif_in_and_out(run, tmp_path):
     clip = {"codec": "libsvtav1", "draw": smooth, "width": 96, "height": 64, "options": {"preset": "12"}}
     source = make(tmp_path / "in.avif", times=[0], tags=tags, **clip)
     news = run(source, tmp_path / "out.avif", preset="12", crf=1.0)
-    assert (news.warnings, news.report) == ([], (1, False))
+    assert (news.warnings, news.ended) == ([], (1, False))
     before, after = read(source), read(tmp_path / "out.avif")
     assert after.tags == before.tags == (2, 9, 9, 16)
     assert (after.codec, after.pix_fmt, len(after.frames)) == ("av1", "yuv420p10le", 1)

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import ceil, inf
-from pathlib import Path
 from typing import Any, Self
 
 from av.error import FFmpegError
@@ -22,7 +21,7 @@ from ..video.opening import open_input
 from ..video.reader import Source
 from ..video.track import NEW_START_SECONDS
 
-__all__ = ["Chunk", "cut", "why_whole"]
+__all__ = ["Chunk", "borders", "cut", "why_whole"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +56,15 @@ def why_whole(job: VideoJob, source: Source, container: str) -> str | None:
     """Why a video has to be done in one go; `None` if it can be cut and joined.
 
     Args:
-        job: what's asked for; its output is a media file.
+        job: what's asked for; source and output are media files.
         source: what's read.
         container: FFmpeg's name of the result's.
     """
     track = source.tracks[0]
     if len(source.tracks) > 1:
         return "several video streams are done side by side"
-    if not Path(job.source).is_file() or not source.has_times:
-        return "its source can't be read at several places"
+    if not source.has_times:
+        return "its source doesn't say when pictures are shown"
     if track.reorders:
         return "AVI doesn't say when pictures are shown"
     if not find_container(container).times:
@@ -101,9 +100,9 @@ def cut(job: VideoJob, source: Source, most: Fraction) -> list[Chunk] | None:
     begin = ceil(source.begin / track.tick)
     before = inf if end is None else ceil(end / track.tick)
     times = [time for time in times if begin <= time < before]
-    borders = _borders(times, [key for key in keys if begin < key < before], most / track.tick)
+    starts = borders(times, [key for key in keys if begin < key < before], most / track.tick)
     chunks: list[Chunk] = []
-    for number, (first, last) in enumerate(zip(borders, [*borders[1:], None], strict=True)):
+    for number, (first, last) in enumerate(zip(starts, [*starts[1:], None], strict=True)):
         at = bisect_left(times, first)
         until = len(times) if last is None else bisect_left(times, last)
         chunks.append(
@@ -144,26 +143,24 @@ def _find_pictures(job: VideoJob, source: Source) -> tuple[list[int], set[int]] 
     return sorted(set(times)), keys
 
 
-def _borders(times: list[int], keys: list[int], most: Fraction) -> list[int]:
-    """Where chunks begin.
+def borders(times: list[int], keys: list[int], most: Fraction) -> list[int]:
+    """Where chunks begin, in ticks.
 
     Each ends at the last key picture that is near enough. Where none is, what lies before the next one is
     divided evenly.
     """
     keys = sorted(keys)
-    borders = [times[0]]
+    starts = [times[0]]
     behind = times[-1] + 1
-    while behind - borders[-1] > most:
-        here = borders[-1]
+    while behind - starts[-1] > most and starts[-1] < times[-1]:
+        here = starts[-1]
         following = bisect_right(keys, here)
         near = bisect_right(keys, here + most)
         if near > following:
-            borders.append(keys[near - 1])
+            starts.append(keys[near - 1])
             continue
         goal = keys[following] if following < len(keys) else behind
         part = here + Fraction(goal - here, ceil((goal - here) / most))
-        next_time = times[bisect_right(times, here)]  # at least one picture
-        borders.append(max(next_time, times[bisect_right(times, part) - 1]))
-        if borders[-1] == behind - 1:
-            break
-    return borders
+        following_time = times[bisect_right(times, here)]  # at least one picture
+        starts.append(max(following_time, times[bisect_right(times, part) - 1]))
+    return starts

@@ -10,7 +10,6 @@ from typing import Any
 
 import av
 
-from ..checkpoint import weights_path
 from ..errors import InputError
 from ..options import DebandOptions
 from ..video.job import VideoJob
@@ -51,6 +50,8 @@ def describe_job(job: VideoJob, options: DebandOptions, chunk_seconds: Fraction)
         options: how to deband.
         chunk_seconds: longest chunk.
     """
+    from ..checkpoint import weights_path  # which imports torch: not before files and options are checked
+
     said: dict[str, Any] = {}
     for values in (job, options):
         given = {field.name: getattr(values, field.name) for field in fields(values)}

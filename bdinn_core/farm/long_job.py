@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 from ..options import DebandOptions
 from ..video.damage import Damage
@@ -53,7 +54,7 @@ class LongJob:
         self.report: Report | None = None
         """How it ended."""
         check_output(job)
-        if farm.chunk_seconds and not is_y4m(job.output) and not is_image(job.output):
+        if farm.chunk_seconds and Path(job.source).is_file() and _is_media(job.output):
             self._plan(farm)
 
     @property
@@ -208,6 +209,10 @@ class LongJob:
     def _ends_before(self, chunk: Chunk) -> bool:
         """Whether the source can't be read on as far as a chunk."""
         return any(s.failure is not None and s.number < chunk.number for s in self._segments.values())
+
+
+def _is_media(output: str) -> bool:
+    return not is_y4m(output) and not is_image(output)
 
 
 def _ignore(_line: str) -> None:
