@@ -32,6 +32,7 @@ from bdinn_core.video import VideoJob
 FFV1 = {"codec": "ffv1"}
 A_SECOND = FarmOptions(chunk_seconds=Fraction(1))
 Run = Callable[..., News]
+CLIP = {"width": 96, "height": 64, "draw": smooth, "time_base": Fraction(1, 25)}
 X264 = {"codec": "libx264", "options": {"g": "12", "bf": "2", "x264-params": "scenecut=0"}}
 
 
@@ -39,7 +40,7 @@ X264 = {"codec": "libx264", "options": {"g": "12", "bf": "2", "x264-params": "sc
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four seconds with a key picture every 12 pictures, sound and subtitles."""
     path = tmp_path_factory.mktemp("source") / "in.mkv"
-    return make(path, times=range(100), draw=smooth, sound="aac", subtitles="subrip", **X264)
+    return make(path, times=range(100), sound="aac", subtitles="subrip", **CLIP, **X264)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def assert_same_but_pictures(found: Media, expected: Media) -> None:
     [
         ([0, 30, 60, 90], 100, [0]),
         ([0, 30, 60, 90], 60, [0, 60]),
-        ([0, 30, 60, 90], 45, [0, 30, 60, 90]),
+        ([0, 30, 60, 90], 45, [0, 30, 60]),
         ([0, 7, 20, 33, 48, 61, 95], 30, [0, 20, 48, 61, 78]),  # 95 is too far from 61
         ([0], 40, [0, 33, 66]),  # evenly
         ([0, 52], 50, [0, 26, 52]),
@@ -111,11 +112,12 @@ UNEVEN = [3 * n + n % 3 for n in range(60)]
 """Times of a variable rate, which begin at 0 and of which none is another's multiple."""
 
 
-def decoding_times(path: Path) -> list[tuple[int | None, int | None, int | None]]:
-    """When each packet of the picture is decoded, shown, and until when, in the order that they are stored."""
+def stored_times(path: Path) -> tuple[list[int | None], list[int], int | None]:
+    """When pictures are decoded, in the order that they are stored; when they are shown; how long all are."""
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
-        return [(packet.dts, packet.pts, packet.duration) for packet in packets]
+        shown = sorted(packet.pts or 0 for packet in packets)
+        return [packet.dts for packet in packets], shown, container.streams.video[0].duration
 
 
 @pytest.mark.parametrize(("codec", "extension", "clip"), CASES)
@@ -148,8 +150,7 @@ def test_joined_chunks_are_what_one_go_gives(run_in_chunks, tmp_path, model, cod
     assert a.metadata == b.metadata
     if codec in ("ffv1", "prores_ks"):
         assert_same_pictures(a, b)
-    if codec not in ("libsvtav1", "libvpx-vp9"):  # whose reference pictures have times of their own
-        assert sorted(decoding_times(joined)) == sorted(decoding_times(whole))
+    assert stored_times(joined) == stored_times(whole)
 
 
 def test_the_joined_file_has_the_pictures_of_its_segments(run_in_chunks, tmp_path, source, monkeypatch):
@@ -173,7 +174,7 @@ def test_a_cut_out_part_is_joined_too(run_in_chunks, tmp_path, source):
 
 
 def test_a_mask_goes_with_the_chunks(run_in_chunks, tmp_path, source, model):
-    mask = make(tmp_path / "mask.mkv", pix_fmt="gray", times=range(100), draw=smooth)
+    mask = make(tmp_path / "mask.mkv", pix_fmt="gray", times=range(100), **CLIP)
     values = {"mask": str(mask), "options": {"model": model}}
     run_in_chunks(source, tmp_path / "whole.mkv", in_one_go(), **values)
     run_in_chunks(source, tmp_path / "joined.mkv", **values)
@@ -195,11 +196,11 @@ def test_open_groups_of_pictures_are_cut_cleanly(run_in_chunks, tmp_path, gop):
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"codec": "mpeg2video"}, "nobody has tried to join what mpeg2video makes"),
+        ({"codec": "mpeg4"}, "nobody has tried to join what mpeg4 makes"),
         ({"codec": "libx264", "encoder_options": [("b", "1M")]}, "the encoder option b is for the whole"),
         (
             {"codec": "libx265", "encoder_options": [("x265-params", "open-gop=1")]},
-            "open-gop=1 leaves no place",
+            "open-gop=1 leaves",
         ),
         ({"output": "out.avi"}, "avi holds no times"),
     ],
@@ -293,8 +294,7 @@ def test_a_killed_job_goes_on_where_it_was(launch, tmp_path, source, stopped):
         wait_until(process, lambda: len(journal(stopped)) > len(before))
         assert journal(stopped).items() >= before.items()
         code, said = end(process)
-    done = int(re.fullmatch(rf"resuming {stopped}: (\d+) of 8 chunks are done\n", said)[1])
-    assert (code, done) == (0, len(before))
+    assert (code, said) == (0, f"resuming {stopped}: {len(before)} of 9 chunks are done\n")
     assert names(tmp_path) == ["out.mkv"]
     with launch(source, tmp_path / "whole.mkv", *CHUNKED[:2], "--chunk-seconds", 0) as process:
         assert end(process) == (0, "")
@@ -307,7 +307,7 @@ def test_a_killed_job_goes_on_where_it_was(launch, tmp_path, source, stopped):
 @pytest.mark.parametrize("codec", ["ffv1", "libx265"])
 def test_a_job_killed_again_and_again_computes_nothing_twice(launch, tmp_path, seconds, codec):
     kills = 10 if seconds == 60 else 2
-    clip = {"times": range(25 * seconds), "draw": smooth, "sound": "aac", **X264}
+    clip = {"times": range(25 * seconds), "sound": "aac", **CLIP, **X264}
     source = make(tmp_path / "in.mkv", **clip)
     arguments = ["--codec", codec, "--chunk-seconds", seconds / 20, "--threads", 1]
     if codec == "libx265":
@@ -335,7 +335,7 @@ def test_a_job_killed_again_and_again_computes_nothing_twice(launch, tmp_path, s
     found, expected = read(output), read(tmp_path / "undisturbed.mkv")
     assert len(found.frames) == 25 * seconds
     assert_equal(found, expected)
-    assert decoding_times(output) == decoding_times(tmp_path / "undisturbed.mkv")
+    assert stored_times(output) == stored_times(tmp_path / "undisturbed.mkv")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -349,7 +349,7 @@ def test_a_stopped_job_says_what_is_kept_and_how_to_go_on(launch, tmp_path, sour
         code, said = end(process)
     assert code == 128 + sent
     assert said.count("\n") == 1
-    assert re.search(rf"Error: \w+; [^;]*; \d of 8 chunks are kept in {output}.bdinn; ", said)
+    assert re.search(rf"Error: \w+; .*; \d of 9 chunks are kept in {output}.bdinn; ", said)
     command = re.search(r"go on by `(bdinn-video .*)`, or begin anew by `(.*) --restart`", said)
     assert command[1] == command[2]
     assert shlex.split(command[1])[1:6] == [str(source), str(output), *CHUNKED[:3]]
@@ -363,8 +363,7 @@ def test_a_stopped_job_says_what_is_kept_and_how_to_go_on(launch, tmp_path, sour
 def test_restart_begins_anew(launch, tmp_path, source, stopped):
     before = journal(stopped)
     with launch(source, stopped, *CHUNKED, "--restart") as process:
-        wait_until(process, lambda: len(journal(stopped)) >= 1)
-        assert not journal(stopped).items() & before.items()
+        wait_until(process, lambda: not journal(stopped).items() & before.items() and journal(stopped))
         assert end(process) == (0, "")
 
 
@@ -407,7 +406,7 @@ def test_a_damaged_segment_is_made_again(launch, source, stopped, tmp_path):
     count = len(journal(stopped))
     with launch(source, stopped, *CHUNKED) as process:
         code, said = end(process)
-    assert (code, said) == (0, f"resuming {stopped}: {count - 1} of 8 chunks are done\n")
+    assert (code, said) == (0, f"resuming {stopped}: {count - 1} of 9 chunks are done\n")
 
 
 def test_a_record_that_was_cut_off_counts_for_nothing(launch, source, stopped):
@@ -417,29 +416,31 @@ def test_a_record_that_was_cut_off_counts_for_nothing(launch, source, stopped):
     count = len(journal(stopped))
     with launch(source, stopped, *CHUNKED) as process:
         code, said = end(process)
-    assert (code, said) == (0, f"resuming {stopped}: {count} of 8 chunks are done\n")
+    assert (code, said) == (0, f"resuming {stopped}: {count} of 9 chunks are done\n")
 
 
 def test_a_second_process_is_refused_while_the_first_is_at_work(launch, tmp_path, source):
     output = tmp_path / "out.mkv"
     with launch(source, output, *CHUNKED) as process:
         wait_until(process, lambda: journal(output))
+        process.send_signal(signal.SIGSTOP)
         with launch(source, output, *CHUNKED) as second:
             code, said = end(second)
         assert code == 2
         assert "is being made by another process; --status shows how far" in said
         with launch(source, output, "--status", stdout=subprocess.PIPE) as asking:
             shown, _ = asking.communicate(timeout=LIMIT_SECONDS)
-        assert re.match(rf"{output}.bdinn: running \(process {process.pid}\), \d of 8 chunks, ", shown)
+        process.send_signal(signal.SIGCONT)
+        assert re.match(rf"{output}.bdinn: running \(process {process.pid}\), \d of 9 chunks, ", shown)
         assert end(process) == (0, "")
     assert names(tmp_path) == ["out.mkv"]
 
 
 def test_status_of_a_stopped_job(stopped):
     status = read_status(str(stopped))
-    assert (status.holder, status.chunks, status.pictures) == (None, 8, 100)
+    assert (status.holder, status.chunks, status.pictures) == (None, 9, 100)
     assert status.done == len(journal(stopped))
-    assert f"stopped, {status.done} of 8 chunks" in str(status)
+    assert f"stopped, {status.done} of 9 chunks" in str(status)
     with pytest.raises(InputError, match=r"no job for other.mkv is running or stopped"):
         read_status("other.mkv")
 
@@ -476,7 +477,7 @@ def test_after_a_full_disk_a_job_goes_on(launch, small_disk, tmp_path):
     done = len(journal(output))
     subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
     with launch(source, output, *CHUNKED) as process:
-        assert end(process) == (0, f"resuming {output}: {done} of 8 chunks are done\n")
+        assert end(process) == (0, f"resuming {output}: {done} of 9 chunks are done\n")
     assert names(small_disk) == ["out.mkv"]
 
 
@@ -492,11 +493,10 @@ def test_the_lock_goes_with_its_process(tmp_path):
 
 
 def test_workers_give_the_same_as_one(run_in_chunks, tmp_path, source, model):
+    two_workers = FarmOptions(chunk_seconds=Fraction(1), workers=2)
     values = {"options": {"model": model, "grain": 1.0}}
     run_in_chunks(source, tmp_path / "whole.mkv", in_one_go(), **values)
-    run_in_chunks(
-        source, tmp_path / "joined.mkv", FarmOptions(chunk_seconds=Fraction(1), workers=2), **values
-    )
+    run_in_chunks(source, tmp_path / "joined.mkv", two_workers, **values)
     assert_equal(read(tmp_path / "joined.mkv"), read(tmp_path / "whole.mkv"))
     assert names(tmp_path) == ["joined.mkv", "whole.mkv"]
 
@@ -616,7 +616,8 @@ def test_a_list_of_files(launch, tmp_path):
 def test_a_batch_of_many_files_leaks_nothing(launch, tmp_path, count):
     folder = batch(tmp_path, count)
     sizes: list[tuple[int, int]] = []
-    with launch(folder, tmp_path / "out", *CHUNKED, stderr=open(tmp_path / "log", "w")) as process:
+    log = subprocess.DEVNULL
+    with launch(folder, tmp_path / "out", *CHUNKED, stderr=log) as process:
         for done in (count // 3, count):
             wait_until(process, lambda done=done: len(list((tmp_path / "out").rglob("*.mkv"))) >= done)
             status = Path(f"/proc/{process.pid}")

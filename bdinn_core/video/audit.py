@@ -35,6 +35,8 @@ class Audit:
         self._stream = stream
         self._damage = damage
         self._of_stills = of_stills
+        self._since: int | None = None
+        self._before: float = inf
         self.rewind()
 
     def rewind(self) -> None:
@@ -44,12 +46,14 @@ class Audit:
         self._untimed = 0
         self._until = 0
         self._interlaced = False
-        self._since: int | None = None
-        self._before: float = inf
 
     def narrow(self, since: int, before: float) -> None:
         """Says which pictures are wanted, by when they are shown; else those that come out tell."""
         self._since, self._before = since, before
+
+    def wants(self, time: int | None) -> bool:
+        """Whether what is shown at a time is wanted, as far as is known."""
+        return time is None or ((self._since is None or self._since <= time) and time < self._before)
 
     def goes_in(self, packet: Packet) -> None:
         """A packet goes into the decoder."""
@@ -74,7 +78,7 @@ class Audit:
             self._untimed -= 1
         else:
             self._failed.append(time_in)
-        if time_in is None or (self._since or -inf) <= time_in < self._before:
+        if self.wants(time_in):
             self._damage.add("lost", why, time=time)
 
     def comes_out(self, pts: int, duration: int, interlaced: bool) -> None:

@@ -60,9 +60,9 @@ class Damage:
             self._first = other._first
         self.counts += other.counts
 
-    def keep(self, kind: Kind) -> None:
+    def keep(self, *kinds: Kind) -> None:
         """Forgets what's of other kinds."""
-        self.counts = Counter({kind: self.counts[kind]} if self.counts[kind] else {})
+        self.counts = Counter({kind: count for kind, count in self.counts.items() if kind in kinds})
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

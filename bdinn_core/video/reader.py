@@ -181,18 +181,22 @@ class Source:
             InputError: if no picture can be decoded any more.
         """
         track, strict = self.tracks[0], self.damage.strict
-        self.damage.strict = False
-        if number and not self._skip_to(begin, SEEK_MARGINS if at_key else SEEK_MARGINS[1:]):
-            raise InputError(f"{self.name}: no picture after {float(begin - self._origin):.3f} s was decoded")
-        self.damage.forget()
-        self.damage.strict = strict
-        self.cut = True
         if end is not None:
             self.timeline.end = end
-        self.begin, self.skipped = begin, begin - self._origin
-        track.count = number
         before = inf if self.timeline.end is None else ceil(self.timeline.end / track.tick)
         track.audit.narrow(ceil(begin / track.tick), before)
+        if number:
+            self.damage.strict = False
+            if not self._skip_to(begin, SEEK_MARGINS if at_key else SEEK_MARGINS[1:]):
+                where = f"after {float(begin - self._origin):.3f} s"
+                raise InputError(f"{self.name}: no picture {where} could be decoded")
+            self.damage.keep("lost", "faulty")  # the rest was found in what isn't wanted
+            self.damage.strict = strict
+            if strict and self.damage:
+                raise InputError(f"{self.damage}")
+        self.cut = True
+        self.begin, self.skipped = begin, begin - self._origin
+        track.count = number
 
     def others(self, streams: set[int]) -> Iterator[Packet]:
         """The packets of `streams` (indices) as `items` has them; those of the pictures undecoded in between.
@@ -366,8 +370,10 @@ class Source:
             self._items = self._decode()
             self._held.clear()
             self.tracks[0].rewind()
+            self.damage.forget()
             landed = self._hold_firsts(None)
-            if landed and time_of(landed[0].frame) <= moment:
+            whole = margin or not self.damage  # where the key picture is damaged, those before help
+            if landed and time_of(landed[0].frame) <= moment and whole:
                 break  # else it begins with the next key picture, which is too late
         firsts = self._hold_firsts(moment)
         rest = [i for i in self._held if not (isinstance(i, Packet) and _place(i) in texts)]

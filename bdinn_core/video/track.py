@@ -174,11 +174,18 @@ class Track:
             heappush(self._moments, moment(packet) or 0)
             if packet.is_keyframe:
                 self._keys.append(moment(packet) or 0)
-        faulty = sum(frame.is_corrupt for frame in frames) or bool(packet.is_corrupt or errors)
-        self._damage.add("faulty", "faults in the stream", count=faulty, time=self.last_time)
+        if packet.is_corrupt or (errors and not any(frame.is_corrupt for frame in frames)):
+            self._add_fault(moment(packet))
         for frame in frames:
             frame.pts = self._last_pts = self._timestamp(frame)
+            if frame.is_corrupt:
+                self._add_fault(frame.pts)
             yield frame
+
+    def _add_fault(self, time: int | None) -> None:
+        """Takes note of a fault in what is shown at a time, if that's wanted."""
+        if self.audit.wants(time):
+            self._damage.add("faulty", "faults in the stream", time=self.last_time)
 
     def rewind(self) -> None:
         """Forgets what came, where reading goes on at another place."""
