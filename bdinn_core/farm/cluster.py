@@ -40,6 +40,7 @@ _MOST_THREADS = 4
 """Of a task, where nobody says: with more, chunks are done sooner, but fewer at a time."""
 _WAITING = 2
 """Tasks submitted beyond those that can run, so that no machine waits for us."""
+_KNOCK_SECONDS = 10
 _SECONDS = 1
 """How long one look at what is done takes at most."""
 
@@ -66,8 +67,9 @@ class Cluster:
     def __init__(self, address: str, device: str, threads: int) -> None:
         before = signal.getsignal(signal.SIGTERM)
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+        except (OSError, RayError, RuntimeError, ValueError) as error:
             why = str(error).splitlines()[0]
             raise OptionError(f"there's no Ray cluster at {address} ({why})") from error
         signal.signal(signal.SIGTERM, before)  # Ray has one of its own, which would end us in silence
@@ -122,6 +124,7 @@ class Cluster:
         return int(sum(each))
 
     def _submit(self, order: Part) -> Any:
+        order = _absolute(order)
         names = _files(order)
         for name in names:
             if name not in self._described:
@@ -157,9 +160,21 @@ class Cluster:
                     self._sent[name] = [ray.put(piece) for piece in iter(lambda: file.read(_PIECE), b"")]
 
 
+def _knock(address: str) -> None:
+    """Raises `OSError` where nobody answers: Ray would try for minutes."""
+    host, colon, port = address.rpartition("/")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
+
+
 def _nodes() -> list[dict[str, float]]:
     """What each machine has."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _absolute(order: Part) -> Part:
+    """The same order, for processes that work in other folders."""
+    return _moved(order, {name: os.path.abspath(name) for name in _files(order)}, order.path)
 
 
 def _files(order: Part) -> list[str]:
