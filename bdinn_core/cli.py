@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from .console import Console
 from .environment import FOR_TORCH
 from .errors import BdinnError, OptionError, unexpected
 from .farm import FarmOptions, has_status, read_status, run_all, run_one
-from .farm.batch import find_files, is_batch, longest_first, pair_outputs
+from .farm.batch import find_files, is_batch, longest_first, make_folders, pair_outputs
 from .options import DITHERS, DebandOptions
 from .video import VideoJob
 
@@ -202,9 +203,10 @@ def _run(**values: Any) -> int:
 def _run_batch(batch: VideoJob, deband: DebandOptions, farm: FarmOptions, status: bool) -> int:
     outputs = pair_outputs(find_files(batch.source, batch.output), batch.output, farm.extension)
     if status:
-        for output in filter(has_status, outputs.values()):
-            print(read_status(output))
+        found = [read_status(output) for output in filter(has_status, outputs.values())]
+        print(*found or [f"no job for {batch.output} is running or stopped"], sep="\n")
         return 0
+    make_folders(outputs.values())
     jobs = [replace(batch, source=name, output=outputs[name]) for name in longest_first([*outputs])]
     with Console() as console:
         outcomes = run_all(jobs, deband, farm, console)
@@ -259,11 +261,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return done.exit_code
     except BaseException as error:
         message, code = _explain(error)
+        message = " ".join(message.split())
         kept = "; ".join(getattr(error, "__notes__", []))
         if kept:
-            command = shlex.join(["bdinn-video", *(a for a in arguments if a != "--restart")])
+            words = ["bdinn-video", *(word for word in arguments if word != "--restart")]
+            command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
             message = f"{message}; {kept}; go on by `{command}`, or begin anew by `{command} --restart`"
-        print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"Error: {message}", file=sys.stderr)
         return code
     finally:
         sys.unraisablehook = hook

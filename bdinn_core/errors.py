@@ -4,7 +4,7 @@
     ├── OptionError (ValueError)   an option out of range, unknown or contradictory
     ├── FormatError (ValueError)   a picture or frame this engine can't work on
     ├── ModelError                 weights that can't be read or don't fit their configuration
-    ├── WorkerError                a worker process or machine that died again and again
+    ├── WorkerError                a worker that died, failed unforeseen or isn't like the others
     ├── DeviceMemoryError          a device whose memory holds not even the smallest tiles
     └── MediaError                 a file that can't be read or written
         ├── InputError             ... read, or has no picture in it

@@ -16,7 +16,16 @@ import numpy as np
 
 from .errors import OptionError
 
-__all__ = ["DITHERS", "TILE_GRID", "DebandOptions", "Dither", "PerPlane", "check_integer", "check_mask"]
+__all__ = [
+    "DITHERS",
+    "TILE_GRID",
+    "DebandOptions",
+    "Dither",
+    "PerPlane",
+    "check_device",
+    "check_integer",
+    "check_mask",
+]
 
 PerPlane = float | tuple[float, ...]
 Dither = Literal["blue_noise", "error_diffusion", "none"]
@@ -61,6 +70,16 @@ def check_integer(name: str, value: object, low: int, high: int, what: str) -> i
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
         raise OptionError(f"{name} must be {what}, not {value!r}")
     return int(value)
+
+
+def check_device(device: object) -> None:
+    """Refuses what is no name of a device.
+
+    Raises:
+        OptionError: it's none.
+    """
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
+        raise OptionError(f"device must be auto, cpu, cuda or cuda:N, not {device!r}")
 
 
 def _per_plane(name: str, value: object, low: float, high: float, what: str) -> PerPlane:
@@ -155,8 +174,7 @@ class DebandOptions:
             raise OptionError(
                 f"model must be fast, quality or the path of a .safetensors file, not {self.model!r}"
             )
-        if not isinstance(self.device, str) or not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device):
-            raise OptionError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
+        check_device(self.device)
         if self.mask is not None:
             check_mask(self.mask)
         self._check_planes()

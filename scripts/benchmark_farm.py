@@ -72,9 +72,7 @@ def main(
     for name, median in medians.items():
         spread = f"{min(times[name]):.1f} to {max(times[name]):.1f}"
         fps = seconds * RATE / median
-        print(
-            f"{name:>12}: {median:6.1f} s ({spread}), {fps:6.1f} fps, {median / whole:.3f} of one go"
-        )
+        print(f"{name:>12}: {median:6.1f} s ({spread}), {fps:6.1f} fps, {median / whole:.3f} of one go")
     if path is not None:
         path.write_text(json.dumps({"seconds": times, "ratios": {n: m / whole for n, m in medians.items()}}))
 

@@ -231,12 +231,17 @@ def test_damage_is_counted_as_in_one_go(run_in_chunks, tmp_path, source):
     assert_equal(read(tmp_path / "joined.mkv"), read(tmp_path / "whole.mkv"))
 
 
-def test_a_chunk_without_any_picture_is_left_out(run_in_chunks, tmp_path, source):
-    broken = with_packets(source, zeroed(range(24, 50)), tmp_path / "in.mkv")
-    one = run_in_chunks(broken, tmp_path / "whole.mkv", in_one_go())
-    many = run_in_chunks(broken, tmp_path / "joined.mkv", FarmOptions(chunk_seconds=Fraction(1, 2)))
+@pytest.mark.parametrize("broken", [range(23, 49), range(60, 100)], ids=["in the middle", "to the end"])
+def test_a_chunk_without_any_picture_is_left_out(run_in_chunks, tmp_path, broken):
+    """Its packets are noise of all pictures: nothing of it can be shown."""
+    clip = {**CLIP, "codec": "mjpeg", "pix_fmt": "yuvj420p"}
+    whole = make(tmp_path / "whole.mkv", times=range(100), **clip)
+    source = with_packets(whole, zeroed(broken), tmp_path / "in.mkv")
+    one = run_in_chunks(source, tmp_path / "one.mkv", in_one_go())
+    many = run_in_chunks(source, tmp_path / "many.mkv", FarmOptions(chunk_seconds=Fraction(1, 5)))
+    assert one.frames == many.frames == 100 - len(broken)
     assert many.warnings == one.warnings
-    assert read(tmp_path / "joined.mkv").times == read(tmp_path / "whole.mkv").times
+    assert read(tmp_path / "many.mkv").times == read(tmp_path / "one.mkv").times
 
 
 @pytest.fixture(scope="module")
@@ -360,6 +365,76 @@ def test_a_stopped_job_says_what_is_kept_and_how_to_go_on(launch, tmp_path, sour
     assert said.startswith("resuming ")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("chunk_seconds", [0, 0.5])
+def test_a_stopped_batch_says_what_is_kept_and_leaves_nothing_else(
+    launch, tmp_path, source, workers, chunk_seconds
+):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b", "c"):
+        shutil.copy(source, tmp_path / "in" / f"{name}.mkv")
+    more = ["--codec", "ffv1", "--chunk-seconds", chunk_seconds, "--threads", 1, "--workers", workers]
+    results = tmp_path / "out"
+    with launch(tmp_path / "in", results, *more, start_new_session=True) as process:
+        if chunk_seconds:
+            wait_until(process, lambda: journal(results / "a.mkv"))
+        else:
+            wait_until(process, lambda: results.exists() and len(names(results)) >= workers)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        code, said = end(process)
+    assert code == 130
+    assert "Traceback" not in said
+    last = said.splitlines()[-1]
+    assert last.startswith("Error: interrupted; nothing incomplete is left")
+    assert ("chunks are kept in" in last) == (chunk_seconds > 0)
+    assert not list(results.rglob(".*.part.mkv")) or chunk_seconds
+    with launch(tmp_path / "in", results, *more) as process:
+        code, said = end(process)
+    assert code == 0
+    assert names(results) == ["a.mkv", "b.mkv", "c.mkv"]
+    for name in names(results):
+        assert len(read(results / name).frames) == 100
+
+
+def test_a_job_stopped_when_its_result_is_in_place_is_known_to_be_done(
+    run_in_chunks, tmp_path, source, launch, monkeypatch
+):
+    monkeypatch.setattr(WorkFolder, "remove", lambda _: None)
+    output = tmp_path / "out.mkv"
+    run_in_chunks(source, output)
+    assert names(tmp_path) == ["out.mkv", "out.mkv.bdinn"]
+    before = output.read_bytes()
+    with launch(source, output, *CHUNKED) as process:
+        assert end(process) == (0, f"resuming {output}: it was complete\n")
+    assert names(tmp_path) == ["out.mkv"]
+    assert output.read_bytes() == before
+
+
+def test_a_batch_goes_on_with_jobs_that_have_only_to_be_joined(launch, tmp_path, source, monkeypatch):
+    (tmp_path / "in").mkdir()
+    shutil.copy(source, tmp_path / "in" / "a.mkv")
+    with launch(tmp_path / "in", tmp_path / "out", *CHUNKED) as process:
+        folder = tmp_path / "out" / "a.mkv.bdinn"
+        wait_until(process, lambda: len(journal(tmp_path / "out" / "a.mkv")) == 9)
+        process.kill()
+    assert folder.exists() or (tmp_path / "out" / "a.mkv").exists()
+    with launch(tmp_path / "in", tmp_path / "out", *CHUNKED) as process:
+        code, said = end(process)
+    assert (code, said.splitlines()[-1]) == (0, "1 files: 0 failed, 0 are damaged")
+    assert len(read(tmp_path / "out" / "a.mkv").frames) == 100
+
+
+def test_results_may_go_above_the_sources_but_not_among_them(launch, tmp_path):
+    folder = batch(tmp_path, 2)
+    with launch(folder, folder, *CHUNKED) as process:
+        code, said = end(process)
+    assert (code, "results can't go where the sources are" in said) == (2, True)
+    with launch(folder, tmp_path, *CHUNKED) as process:
+        code, said = end(process)
+    assert said.splitlines()[-1] == "3 files: 1 failed, 0 are damaged"
+    assert (tmp_path / "001.mkv").exists()
+
+
 def test_restart_begins_anew(launch, tmp_path, source, stopped):
     before = journal(stopped)
     with launch(source, stopped, *CHUNKED, "--restart") as process:
@@ -383,6 +458,34 @@ def test_another_job_is_not_gone_on_with(launch, source, stopped, more, said):
     assert code in (1, 2)
     assert said in found
     assert journal(stopped) == before
+
+
+def test_one_go_does_not_pass_over_what_is_kept(launch, source, stopped):
+    with launch(source, stopped, *CHUNKED[:2], "--chunk-seconds", 0) as process:
+        code, said = end(process)
+    assert code == 2
+    assert re.search(r"out.mkv.bdinn keeps \d of 9 chunks, which one go has no use for", said)
+    with launch(source, stopped, *CHUNKED[:2], "--chunk-seconds", 0, "--restart") as process:
+        assert end(process) == (0, "")
+    assert names(stopped.parent) == ["out.mkv"]
+
+
+@pytest.mark.parametrize("manifest", ["{}", "[]", '{"chunks": 3, "threads": 1, "what": {}}', "no JSON"])
+def test_a_damaged_manifest_is_told(launch, source, stopped, manifest):
+    Path(f"{stopped}.bdinn", "manifest.json").write_text(manifest)
+    for more in ([], ["--status"]):
+        with launch(source, stopped, *CHUNKED, *more) as process:
+            code, said = end(process)
+        assert code == 1
+        assert re.search(r"manifest.json isn't one of this version's .*; --restart makes it anew", said)
+    with launch(source, stopped, *CHUNKED, "--restart") as process:
+        assert end(process) == (0, "")
+
+
+def test_where_no_picture_is_wanted_a_line_says_so(run_in_chunks, tmp_path, source):
+    with pytest.raises(OptionError, match=r"has no picture between start and end"):
+        run_in_chunks(source, tmp_path / "out.mkv", start=Fraction("1.001"), end=Fraction("1.002"))
+    assert names(tmp_path) == []
 
 
 def test_a_changed_source_is_noticed(launch, tmp_path, source, stopped):
@@ -596,9 +699,17 @@ def test_one_broken_file_does_not_stop_the_rest_of_a_batch(launch, tmp_path, sou
     assert said.count("was there before") == 8  # as it goes, and in the table
 
 
+def test_status_of_a_batch_does_nothing(launch, tmp_path):
+    folder = batch(tmp_path, 2)
+    with launch(folder, tmp_path / "out", "--status", stdout=subprocess.PIPE) as process:
+        said, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert said == f"no job for {tmp_path / 'out'} is running or stopped\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_list_of_files(launch, tmp_path):
     folder = batch(tmp_path, 3)
-    (tmp_path / "list.txt").write_text("in/001.mkv\n\nin/more/000.mkv\n")
+    (tmp_path / "list.txt").write_text('\ufeffin/001.mkv\n\n# a comment\nin/001.mkv\n"in/more/000.mkv"\n')
     with launch(
         tmp_path / "list.txt", tmp_path / "out", "--codec", "libx264", "--extension", ".mp4"
     ) as process:
@@ -638,6 +749,10 @@ def test_a_batch_of_many_files_leaks_nothing(launch, tmp_path, count):
         ({"workers": -1}, "workers must be a whole number 0..256, not -1"),
         ({"ray": "auto", "workers": 2}, "workers are for this machine"),
         ({"ray": "auto", "chunk_seconds": Fraction(0)}, "leaves a cluster"),
+        ({"devices": ["cpu", "bogus"]}, "device must be auto, cpu, cuda or cuda:N, not 'bogus'"),
+        ({"devices": ["cpu", "cuda:0"]}, "devices must be of one kind"),
+        ({"devices": ["cuda:0", "cuda:1"], "workers": 1}, "at least one for each of 2 devices"),
+        ({"devices": ["cuda:0", "cuda:1"], "ray": "auto"}, "devices are those of this machine"),
         ({"extension": "mkv"}, "extension must be one such as .mkv"),
     ],
 )

@@ -1,16 +1,16 @@
 """Many files: which, in what order, and what became of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import av
 
 from ..errors import InputError, OptionError
-from ..video.opening import open_input
+from ..video.opening import STDIO, open_input
 from .folder import FOLDER_SUFFIX
 
-__all__ = ["find_files", "is_batch", "longest_first", "pair_outputs"]
+__all__ = ["find_files", "is_batch", "longest_first", "make_folders", "pair_outputs"]
 
 _LIST = ".txt"
 """The extension of a list of files, one a line."""
@@ -31,20 +31,25 @@ def find_files(source: str, folder: str) -> list[tuple[Path, Path]]:
     """The videos of a batch: each with its place among them, which its result has too.
 
     Args:
-        source: a folder, searched with all it holds, or a list of files, one a line.
+        source: a folder, searched with all it holds, or a list of files, one a line; # begins a comment.
         folder: where results go, in which nothing is searched.
 
     Raises:
         InputError: if there's none, or it can't be read.
     """
     path = Path(source)
+    if folder == STDIO:
+        raise OptionError("standard output (-) can't take the results of many files; name a folder")
     try:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if _is_video(file, Path(folder)))
+            if _same(path, Path(folder)):
+                raise OptionError(f"results can't go where the sources are ({folder}); name another folder")
+            found = sorted(file for file in path.rglob("*") if _is_video(file, path, Path(folder)))
             pairs = [(file, file.relative_to(path)) for file in found]
         else:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            files = [Path(line.strip()) for line in lines if line.strip()]
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            named = [line.strip().strip('"') for line in lines if not line.startswith("#")]
+            files = [Path(name) for name in dict.fromkeys(named) if name]
             pairs = [(path.parent / file, Path(file.name)) for file in files]
     except (OSError, UnicodeError) as error:
         raise InputError(f"{source} can't be read ({error})") from error
@@ -58,11 +63,11 @@ def pair_outputs(files: Sequence[tuple[Path, Path]], folder: str, extension: str
 
     Args:
         files: as `find_files` returns them.
-        folder: where results go; it's made if there is none.
+        folder: where results go.
         extension: of the results, with its dot.
 
     Raises:
-        OptionError: if two would have the same name, or `folder` is a file.
+        OptionError: if two would have the same name.
     """
     outputs: dict[str, str] = {}
     sources: dict[Path, Path] = {}
@@ -72,12 +77,20 @@ def pair_outputs(files: Sequence[tuple[Path, Path]], folder: str, extension: str
             raise OptionError(f"{sources[output]} and {file} would both become {output}; rename one of them")
         sources[output] = file
         outputs[str(file)] = str(output)
+    return outputs
+
+
+def make_folders(outputs: Iterable[str]) -> None:
+    """Makes the folders that results go into.
+
+    Raises:
+        OptionError: if one can't be made.
+    """
     try:
-        for output in sources:
-            output.parent.mkdir(parents=True, exist_ok=True)
+        for folder in {Path(output).parent for output in outputs}:
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError(f"output folder {error.filename} can't be made ({error.strerror})") from error
-    return outputs
 
 
 def longest_first(names: Sequence[str]) -> list[str]:
@@ -95,11 +108,12 @@ def _weight(name: str) -> float:
         return 0
 
 
-def _is_video(file: Path, results: Path) -> bool:
+def _is_video(file: Path, searched: Path, results: Path) -> bool:
     """Whether a file is a video, and no result or part of one."""
     if file.suffix.lower() not in _VIDEOS or file.name.startswith(".") or not file.is_file():
         return False
-    return not any(folder.suffix == FOLDER_SUFFIX or _same(folder, results) for folder in file.parents)
+    folders = [searched / folder for folder in file.relative_to(searched).parents][:-1]
+    return not any(folder.suffix == FOLDER_SUFFIX or _same(folder, results) for folder in folders)
 
 
 def _same(one: Path, other: Path) -> bool:

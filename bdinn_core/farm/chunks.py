@@ -89,7 +89,8 @@ def cut(job: VideoJob, source: Source, most: Fraction) -> list[Chunk] | None:
         most: longest chunk in seconds.
 
     Returns:
-        The chunks; `None` if the file can't be read to its end, or doesn't say when its pictures are shown.
+        The chunks; `None` if there's no picture in it, it can't be read to its end, or doesn't say when its
+            pictures are shown.
     """
     track = source.tracks[0]
     found = _find_pictures(job, source)
@@ -100,6 +101,8 @@ def cut(job: VideoJob, source: Source, most: Fraction) -> list[Chunk] | None:
     begin = ceil(source.begin / track.tick)
     before = inf if end is None else ceil(end / track.tick)
     times = [time for time in times if begin <= time < before]
+    if not times:
+        return None
     starts = borders(times, [key for key in keys if begin < key < before], most / track.tick)
     chunks: list[Chunk] = []
     for number, (first, last) in enumerate(zip(starts, [*starts[1:], None], strict=True)):

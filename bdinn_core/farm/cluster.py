@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..environment import FOR_TORCH
-from ..errors import OptionError, OutputError, WorkerError
+from ..errors import InputError, OptionError, OutputError, WorkerError
 from ..video.part_files import PartFile
 from ..video.progress import Progress
 from .fingerprint import describe_file, versions
@@ -40,7 +40,7 @@ _MOST_THREADS = 4
 """Of a task, where nobody says: with more, chunks are done sooner, but fewer at a time."""
 _WAITING = 2
 """Tasks submitted beyond those that can run, so that no machine waits for us."""
-_KNOCK_SECONDS = 10
+_KNOCK_SECONDS = _FORGET_SECONDS = 10
 _SECONDS = 1
 """How long one look at what is done takes at most."""
 
@@ -65,19 +65,22 @@ class Cluster:
     """
 
     def __init__(self, address: str, device: str, threads: int) -> None:
+        self._described: dict[str, dict[str, Any]] = {}
+        self._sent: dict[str, list[Any]] = {}
+        self._flying: dict[Any, Part] = {}
         before = signal.getsignal(signal.SIGTERM)
         try:
             _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RayError, RuntimeError, ValueError) as error:
-            why = str(error).splitlines()[0]
-            raise OptionError(f"there's no Ray cluster at {address} ({why})") from error
-        signal.signal(signal.SIGTERM, before)  # Ray has one of its own, which would end us in silence
+            raise OptionError(f"there's no Ray cluster at {address} ({_first_line(error)})") from error
+        finally:
+            signal.signal(signal.SIGTERM, before)  # Ray has one of its own, which would end us in silence
         has_gpus = any(node.get("GPU") for node in _nodes())
         gpus = int(device.startswith("cuda") or (device == "auto" and has_gpus))
         cores = [int(node.get("CPU", 0)) for node in _nodes() if node.get("GPU", 0) >= gpus]
-        self.threads = threads or max(1, min(_MOST_THREADS, *cores, _MOST_THREADS))
-        self._device = "cuda" if gpus else "cpu"
+        self.threads = threads or min([_MOST_THREADS, *(count for count in cores if count)])
+        self.device = "cuda" if gpus else "cpu"
         self._needs = {"CPU": self.threads, "GPU": gpus}
         if not self._slots():
             self.close()
@@ -85,36 +88,39 @@ class Cluster:
             raise OptionError(f"no machine of the Ray cluster at {address} has {needs}; give fewer --threads")
         remote = ray.remote(num_cpus=self.threads, num_gpus=gpus, max_retries=MOST_ATTEMPTS - 1)
         self._carry_out = remote(_carry_out)
-        self._described: dict[str, dict[str, Any]] = {}
-        self._sent: dict[str, list[Any]] = {}
 
     def carry_out(self, orders: Iterator[Order], progress_of: ProgressOf) -> Iterator[tuple[Order, Result]]:
         """As `Crew`; what can't be cut is done here."""
-        flying: dict[Any, Part] = {}
+        flying = self._flying
         while True:
             while len(flying) < self._slots() + _WAITING and (order := next(orders, None)) is not None:
                 if isinstance(order, Whole):
                     yield order, attempt(order, progress_of(order))
-                else:
-                    flying[self._submit(order)] = order
+                elif (failed := self._submit(order)) is not None:
+                    yield order, failed
             if not flying:
                 return
             for reference in ray.wait([*flying], timeout=_SECONDS)[0]:
                 order = flying.pop(reference)
                 result = self._take(reference, order, progress_of(order))
                 if isinstance(result, _Missing):
-                    self._send(result.names)
-                    flying[self._submit(order)] = order
-                else:
+                    result = self._submit(order, result.names)
+                if result is not None:
                     yield order, result
 
     def close(self) -> None:
         """Lets the cluster go; what was sent is removed."""
-        sent = [self._described[name]["digest"] for name in getattr(self, "_sent", {})]
-        for node in ray.nodes() if sent else []:
+        if not ray.is_initialized():
+            return
+        for reference in self._flying:
+            ray.cancel(reference, force=True)
+        self._flying.clear()
+        asked: list[Any] = []
+        for node in ray.nodes() if self._sent else []:
             if node["Alive"]:
                 there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
-                ray.get(ray.remote(_forget).options(num_cpus=0, scheduling_strategy=there).remote(sent))
+                asked.append(ray.remote(_forget).options(num_cpus=0, scheduling_strategy=there).remote())
+        ray.wait(asked, num_returns=len(asked), timeout=_FORGET_SECONDS) if asked else None
         ray.shutdown()
 
     def _slots(self) -> int:
@@ -123,41 +129,54 @@ class Cluster:
         each = (min(node.get(name, 0) // amount for name, amount in wanted.items()) for node in _nodes())
         return int(sum(each))
 
-    def _submit(self, order: Part) -> Any:
-        order = _absolute(order)
-        names = _files(order)
-        for name in names:
-            if name not in self._described:
-                self._described[name] = describe_file(name)
+    def _submit(self, order: Part, missing: Sequence[str] = ()) -> WorkerError | InputError | None:
+        """Hands out an order, and what's missing of its files; else says why not."""
+        moved = _absolute(order)
+        names = _files(moved)
+        try:
+            for name in names:
+                if name not in self._described:
+                    self._described[name] = describe_file(name)
+            for name in missing:
+                self._send(name)
+        except InputError as error:
+            return error
+        except (OSError, RayError) as error:
+            return WorkerError(f"{order}: its files can't be sent ({_first_line(error)})")
         described = {name: self._described[name] for name in names}
         sent = {name: self._sent[name] for name in names if name in self._sent}
-        return self._carry_out.remote(order.on(self._device), described, sent, versions())
+        reference = self._carry_out.remote(moved.on(self.device), described, sent, versions())
+        self._flying[reference] = order
+        return None
 
     def _take(self, reference: Any, order: Part, progress: Progress) -> Result | _Missing:
         try:
             result, data = ray.get(reference)
         except RayError as error:
-            why = str(error).strip().splitlines()[0]
-            return WorkerError(f"{order} failed {MOST_ATTEMPTS} times on the cluster ({why})")
+            return WorkerError(
+                f"{order} failed on the cluster ({_first_line(getattr(error, 'cause', error))})"
+            )
         if not isinstance(result, Segment):
             return result
+        part = PartFile(str(order.path), overwrite=True)
         try:
-            part = PartFile(str(order.path), overwrite=True)
             with open(part.path, "wb") as file:
                 file.write(data)
                 os.fsync(file.fileno())
             part.commit()
+        except OutputError as error:
+            return error
         except OSError as error:
+            part.discard()
             return OutputError(f"{order.path} can't be written ({error.strerror})")
         progress.advance(result.pictures)
         return result
 
-    def _send(self, names: Sequence[str]) -> None:
-        """Puts files where every machine gets them from."""
-        for name in names:
-            if name not in self._sent:
-                with open(name, "rb") as file:
-                    self._sent[name] = [ray.put(piece) for piece in iter(lambda: file.read(_PIECE), b"")]
+    def _send(self, name: str) -> None:
+        """Puts a file where every machine gets it from."""
+        if name not in self._sent:
+            with open(name, "rb") as file:
+                self._sent[name] = [ray.put(piece) for piece in iter(lambda: file.read(_PIECE), b"")]
 
 
 def _knock(address: str) -> None:
@@ -194,8 +213,8 @@ def _carry_out(
     os.environ.update({**FOR_TORCH, **os.environ})
     mine = versions()
     for name, wanted in asked.items():
-        if mine[name] != wanted:
-            here = f"{socket.gethostname()} has {name} {mine[name]}"
+        if mine.get(name) != wanted:
+            here = f"{socket.gethostname()} has {name} {mine.get(name)}"
             return WorkerError(f"{here}, but {wanted} asks; install the same on all machines"), None
     places = {name: name for name in described if _is_here(name, described[name])}
     missing = [name for name in described if name not in places and name not in sent]
@@ -217,15 +236,15 @@ def _is_here(name: str, described: Mapping[str, Any]) -> bool:
     return (here["bytes"], here["digest"]) == (described["bytes"], described["digest"])
 
 
-def _folder(digest: str) -> Path:
-    """Where a machine keeps a file that was sent."""
-    return Path(tempfile.gettempdir(), f"bdinn-{digest[:32]}")
+def _folder() -> Path:
+    """Where a machine keeps the files that were sent for this command."""
+    return Path(tempfile.gettempdir(), f"bdinn-{ray.get_runtime_context().get_job_id()}")
 
 
 def _receive(name: str, digest: str, pieces: Sequence[Any]) -> Path:
     """The place of a file that was sent: put together by the first on this machine that needs it."""
-    folder = _folder(digest)
-    folder.mkdir(exist_ok=True)
+    folder = _folder() / digest
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / Path(name).name
     lock = FileLock(folder / "lock", wait=True)
     try:
@@ -240,10 +259,14 @@ def _receive(name: str, digest: str, pieces: Sequence[Any]) -> Path:
     return path
 
 
-def _forget(digests: Sequence[str]) -> None:
+def _forget() -> None:
     """Removes what was sent to this machine."""
-    for digest in digests:
-        shutil.rmtree(_folder(digest), ignore_errors=True)
+    shutil.rmtree(_folder(), ignore_errors=True)
+
+
+def _first_line(error: object) -> str:
+    """The first words of an error, which may be long."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _moved(order: Part, places: Mapping[str, str], path: Path) -> Part:

@@ -60,10 +60,19 @@ def describe_job(job: VideoJob, options: DebandOptions, chunk_seconds: Fraction)
         "source": describe_file(job.source),
         "mask": None if job.mask is None else describe_file(job.mask),
         "model": _describe_model(weights_path(str(options.model))),
-        "device": options.device.partition(":")[0],
+        "device": _kind(options.device),
         "chunk_seconds": str(chunk_seconds),
         "versions": versions(),
     }
+
+
+def _kind(device: str) -> str:
+    """What kind of device it is: results of another differ a little."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device.partition(":")[0]
 
 
 def _describe_model(path: Path) -> str | None:

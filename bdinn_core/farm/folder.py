@@ -3,21 +3,28 @@
 import json
 import os
 import re
+import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InputError, OptionError, OutputError
+from ..video.part_files import PartFile, sync
 from .chunks import Chunk
 from .lock import FileLock, holder_of
 from .segments import Segment, file_digest
 
-__all__ = ["FOLDER_SUFFIX", "Plan", "Status", "WorkFolder", "has_status", "read_status"]
+__all__ = ["FOLDER_SUFFIX", "Plan", "Status", "WorkFolder", "has_status", "is_joined", "read_status"]
 
 FOLDER_SUFFIX = ".bdinn"
-_OURS = re.compile(r"manifest\.json|segments\.jsonl|lock|\d{5,}\.(nut|mov)|\.[0-9a-f]{8}\.part(\.\w+)?")
+_SHORT_SECONDS = 0.1
+_OURS = re.compile(
+    r"(manifest|joined)\.json|segments\.jsonl|lock|\d{5,}\.(nut|mov)|\.[0-9a-f]{8}\.part(\.\w+)?"
+)
 """Names of files that we make there."""
 
 
@@ -45,14 +52,22 @@ class WorkFolder:
         try:
             self.path.mkdir(exist_ok=True)
             foreign = [file.name for file in self.path.iterdir() if not _OURS.fullmatch(file.name)]
-            if foreign:
+            if foreign and not has_status(output):
                 raise OptionError(f"{self.path} is for the work on {output}, but holds {foreign[0]}; move it")
-            self._lock = FileLock(self.path / "lock")
+            self._lock = self._take_lock()
         except BlockingIOError as error:
             raise OptionError(f"{output} is being made by another process; --status shows how far") from error
         except OSError as error:
             raise OutputError(f"{self.path} can't be written ({error.strerror})") from error
         self._journal = self.path / "segments.jsonl"
+        self._removed = False
+
+    def _take_lock(self) -> FileLock:
+        try:
+            return FileLock(self.path / "lock")
+        except BlockingIOError:
+            time.sleep(_SHORT_SECONDS)  # somebody may only have asked how far the job is
+            return FileLock(self.path / "lock")
 
     def resume(self, what: Mapping[str, Any], restart: bool) -> tuple[Plan, list[Segment]] | None:
         """What an earlier run of the same job has planned and done; `None` if there's none.
@@ -66,7 +81,10 @@ class WorkFolder:
         """
         manifest = None if restart else _read_manifest(self.path)
         if manifest is None:
-            self._clear()
+            try:
+                self._clear()
+            except OSError as error:
+                raise OutputError(f"{self.path} can't be cleared ({error.strerror})") from error
             return None
         before = manifest["what"]
         for key in dict.fromkeys([*what, *before]):
@@ -97,19 +115,33 @@ class WorkFolder:
                 file.write(_line(segment))
                 file.flush()
                 os.fsync(file.fileno())
+            sync(self.path)
         except OSError as error:
             raise OutputError(f"{self._journal} can't be written ({error.strerror})") from error
 
     def close(self) -> None:
         """Lets go of the folder; it's kept if there's anything in it to go on with."""
-        if self.path.exists() and not (self.path / "manifest.json").exists():
+        if not self._removed and not (self.path / "manifest.json").exists():
             self.remove()
         self._lock.release()
 
+    def segments(self) -> list[Segment]:
+        """What's done."""
+        return _read_journal(self._journal)
+
+    def mark_joined(self, part: Path) -> None:
+        """Takes note which file is the result, before it gets its name."""
+        self._write(self.path / "joined.json", json.dumps(_identity(part)))
+
     def remove(self) -> None:
-        """Removes the folder: the job is done."""
-        self._clear()
-        with suppress(OSError):  # somebody has put something there meanwhile
+        """Removes the folder: the job is done, or nothing was begun."""
+        self._removed = True
+        with suppress(OSError):  # what is left harms nobody, and the result is there
+            self._clear({"manifest.json"})
+            (self.path / "manifest.json").unlink(missing_ok=True)  # till then it's a job
+            (self.path / "joined.json").unlink(missing_ok=True)
+            if os.name == "nt":  # where no open file can be removed
+                self._lock.release()
             (self.path / "lock").unlink(missing_ok=True)
             self.path.rmdir()
 
@@ -125,14 +157,14 @@ class WorkFolder:
 
     def _write(self, path: Path, text: str) -> None:
         """Writes a file whole or not at all."""
-        part = path.with_name(".00000000.part")
+        part = PartFile(str(path), overwrite=True)
         try:
-            with open(part, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
+            part.path.write_text(text, encoding="utf-8")
+            sync(part.path)
+            part.commit()
+            sync(self.path)
         except OSError as error:
+            part.discard()
             raise OutputError(f"{path} can't be written ({error.strerror})") from error
 
 
@@ -157,6 +189,21 @@ class Status:
         share = f"{self.pictures_done} of {self.pictures} pictures"
         speed = f", {self.pictures_done / self.seconds:.2f} fps a worker" if self.seconds else ""
         return f"{self.folder}: {state}, {self.done} of {self.chunks} chunks, {share}{speed}"
+
+
+def is_joined(output: str) -> bool:
+    """Whether a job was stopped when its result was in place."""
+    path = folder_of(output) / "joined.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) == _identity(Path(output))
+    except (OSError, ValueError):
+        return False
+
+
+def _identity(path: Path) -> list[int]:
+    """What tells a file from others, whatever its name."""
+    status = path.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 def folder_of(output: str) -> Path:
@@ -195,11 +242,14 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     """What was going to be done; `None` where nothing has begun."""
     path = folder / "manifest.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        _plan(manifest)
+        manifest["what"].items()
+        return manifest
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read ({error}); --restart makes it anew") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} isn't one of this version's ({error}); --restart makes it anew") from error
 
 
 def _plan(manifest: Mapping[str, Any]) -> Plan:
@@ -214,8 +264,8 @@ def _read_journal(path: Path) -> list[Segment]:
     """The segments that are done, by number; a line that a stop has cut off counts for nothing."""
     segments: dict[int, Segment] = {}
     with suppress(FileNotFoundError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, KeyError, TypeError):
                 segment = Segment.from_dict(json.loads(line))
                 segments[segment.number] = segment
     return [segments[number] for number in sorted(segments)]
@@ -223,4 +273,9 @@ def _read_journal(path: Path) -> list[Segment]:
 
 def _shown(value: object) -> str:
     """A value in words."""
+    if isinstance(value, dict) and "changed" in value:
+        changed = datetime.fromtimestamp(value["changed"] / 1e9).isoformat(" ", "milliseconds")
+        return f"{value['bytes']} bytes, changed at {changed}, with the digest {value['digest'][:8]}..."
+    if isinstance(value, str) and re.fullmatch(r"\d+/\d+", value):
+        return f"{float(Fraction(value)):g}"
     return "left out" if value is None else f"{value}"

@@ -48,7 +48,7 @@ def join(pictures: Iterator[Packet], source: Source, writer: MediaWriter) -> Non
             writer.encoded(following, track.index)
             following = next(pictures, None)
 
-    for packet in source.others(writer.streams):
+    for packet in source.others(writer.streams) if writer.streams else ():
         if packet.stream_index == track.index:
             write_until(time_of(packet) - source.timeline.offset)
         else:

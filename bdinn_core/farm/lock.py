@@ -47,8 +47,8 @@ def holder_of(path: Path) -> int | None:
             except BlockingIOError:
                 file.seek(0)
                 return int(file.readline() or 0)
-    except FileNotFoundError:
-        pass
+    except OSError:
+        pass  # there's none, or it's another user's
     return None
 
 
@@ -60,8 +60,11 @@ if sys.platform == "win32":
         os.lseek(descriptor, 1 << 20, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError(*error.args) from error
+        except OSError as error:
+            if wait:  # it has waited for ten seconds
+                _lock(descriptor, wait)
+            else:
+                raise BlockingIOError(*error.args) from error
 
 else:
     import fcntl

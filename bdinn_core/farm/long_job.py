@@ -6,11 +6,13 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+from ..errors import OptionError, OutputError
 from ..options import DebandOptions
 from ..video.damage import Damage
 from ..video.images import is_image
 from ..video.job import VideoJob
 from ..video.output import check_output
+from ..video.part_files import sync
 from ..video.pipeline import Report, open_source, plan_encodings
 from ..video.progress import Progress
 from ..video.reader import Source
@@ -18,11 +20,11 @@ from ..video.writer import MediaWriter
 from ..video.y4m import is_y4m
 from .chunks import Chunk, cut, why_whole
 from .fingerprint import describe_job
-from .folder import Plan, WorkFolder
+from .folder import Plan, WorkFolder, has_status, is_joined, read_status
 from .join import join, order_decoding
 from .options import FarmOptions
 from .segments import Segment, Task, read_segment, segment_suffix, write_header
-from .work import Order, Part, Whole
+from .work import Crew, Order, Part, Whole
 
 __all__ = ["LongJob"]
 
@@ -34,7 +36,7 @@ class LongJob:
         job: what to read and to write.
         options: how to deband.
         farm: how long chunks are.
-        threads: of a worker's decoder, network and encoder each; 0 is automatic.
+        crew: who is going to do it.
         progress: is told what of the source isn't in the result, and how it's done.
 
     Raises:
@@ -42,10 +44,10 @@ class LongJob:
     """
 
     def __init__(
-        self, job: VideoJob, options: DebandOptions, farm: FarmOptions, threads: int, progress: Progress
+        self, job: VideoJob, options: DebandOptions, farm: FarmOptions, crew: Crew, progress: Progress
     ) -> None:
-        self.job = replace(job, threads=threads)
-        self._options = options
+        self.job = replace(job, threads=crew.threads)
+        self._options = replace(options, device=crew.device)
         self._progress = progress
         self._told: set[str] = set()
         self._segments: dict[int, Segment] = {}
@@ -53,9 +55,14 @@ class LongJob:
         self._chunks: Sequence[Chunk] = []
         self.report: Report | None = None
         """How it ended."""
+        if is_joined(job.output):
+            self._end_joined()
+            return
         check_output(job)
         if farm.chunk_seconds and Path(job.source).is_file() and _is_media(job.output):
             self._plan(farm)
+        if self._folder is None and has_status(job.output):
+            self._discard_kept(farm.restart)
 
     @property
     def pictures(self) -> int | None:
@@ -167,6 +174,17 @@ class LongJob:
             self._folder, self._chunks = folder, chunks
         return None
 
+    def _discard_kept(self, restart: bool) -> None:
+        """Removes what another run has kept, which would be of no use any more."""
+        status = read_status(self.job.output)
+        with closing(WorkFolder(self.job.output)) as folder:
+            if not restart:
+                raise OptionError(
+                    f"{folder.path} keeps {status.done} of {status.chunks} chunks, which one go has no use for; "
+                    "leave --chunk-seconds as it was, or discard them by --restart"
+                )
+            folder.remove()
+
     def _file(self, chunk: Chunk) -> str:
         return f"{chunk.number:05}{segment_suffix(self._task.encoding)}"
 
@@ -187,17 +205,35 @@ class LongJob:
             encodings = {track.index: self._task.encoding}
             writer = opened.enter_context(closing(MediaWriter(self.job, source, encodings, _ignore)))
             if failure is not None:
-                source.timeline.end = segments[-1].times[-1] * track.tick + source.timeline.offset
+                last = max(segment.times[-1] for segment in segments if segment.times)
+                source.timeline.end = last * track.tick + source.timeline.offset
             header = writer.encoders[track.index].header if self._task.global_header else None
             stored = (read_segment(segment, folder.path, track.tick, header) for segment in segments)
             delay = max(segment.delay for segment in segments)
             join(order_decoding(chain.from_iterable(stored), delay), source, writer)
-            writer.finish()
+            source.damage.keep("unsound")  # the rest was found by those who made the segments
+            self._put_in_place(writer, folder, _report(segments, source.damage))
+
+    def _put_in_place(self, writer: MediaWriter, folder: WorkFolder, report: Report) -> None:
+        """Gives the result its name; a stop right then leaves a mark by which the job is known to be done."""
+        part = writer.complete()
+        try:
+            sync(part)
+            folder.mark_joined(part)
+            writer.commit()
+            sync(Path(self.job.output).absolute().parent)
+        except OSError as error:
+            raise OutputError(f"{self.job.output} can't be put in place ({error.strerror})") from error
+        self.report = report
         folder.remove()
-        source.damage.keep("unsound")  # the rest was found by those who made the segments
-        damages = [damage for segment in segments for damage in segment.damages]
-        pictures = sum(segment.pictures for segment in segments)
-        self.report = Report(pictures, _merge([*damages, source.damage]), failure)
+        report.tell(self._progress)
+
+    def _end_joined(self) -> None:
+        """Ends a job that was stopped when its result was in place."""
+        self._folder = WorkFolder(self.job.output)
+        self.report = _report(self._folder.segments())
+        self._progress.note(f"resuming {self.job.output}: it was complete")
+        self._folder.remove()
         self.report.tell(self._progress)
 
     def _wanted_segments(self) -> list[Segment]:
@@ -213,6 +249,13 @@ class LongJob:
 
 def _is_media(output: str) -> bool:
     return not is_y4m(output) and not is_image(output)
+
+
+def _report(segments: Sequence[Segment], *others: Damage) -> Report:
+    """How a job ended that was made of segments."""
+    damages = [damage for segment in segments for damage in segment.damages]
+    pictures = sum(segment.pictures for segment in segments)
+    return Report(pictures, _merge([*damages, *others]), segments[-1].failure)
 
 
 def _ignore(_line: str) -> None:

@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
@@ -57,6 +59,7 @@ class Processes:
     """
 
     def __init__(self, count: int, devices: Sequence[str], threads: int) -> None:
+        self.device = devices[0]
         self.threads = max(1, (threads or _cores()) // count)
         self._devices = [devices[i % len(devices)] for i in range(count)]
         self._workers: list[_Worker] = []
@@ -65,6 +68,10 @@ class Processes:
         """As `Crew`; an order that workers die of again and again is given up."""
         again: deque[Order] = deque()
         deaths: dict[Order, int] = {}
+        first = next(orders, None)
+        if first is None:
+            return
+        orders = chain([first], orders)
         self._workers = [_start(device) for device in self._devices]
         while True:
             for worker in self._workers:
@@ -114,6 +121,7 @@ class Processes:
             worker.process.kill()
             worker.process.join()
             worker.connection.close()
+        self._workers = []
 
     def _replace(self, dead: _Worker) -> int | None:
         dead.process.join()
@@ -129,9 +137,23 @@ def _cores() -> int:
 def _start(device: str) -> _Worker:
     here, there = _CONTEXT.Pipe()
     process = _CONTEXT.Process(target=_serve, args=(there,), daemon=True)
-    process.start()
+    with _without_ctrl_c():
+        process.start()
     there.close()  # so that its end is noticed
     return _Worker(device, process, here)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """What is started here isn't told of Ctrl-C, which goes to all of a terminal: the first of us decides."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _give(worker: _Worker, order: Order | None) -> None:
@@ -144,7 +166,8 @@ def _give(worker: _Worker, order: Order | None) -> None:
 
 def _serve(connection: Connection) -> None:
     """Carries out orders, in a process of its own, until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal; the first of us decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it couldn't be kept from us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is open is closed
     threading.Thread(target=_follow_parent, daemon=True).start()
     progress = _Sender(connection)
     with suppress(EOFError, OSError):

@@ -2,15 +2,16 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-from ..errors import BdinnError
+from ..errors import BdinnError, WorkerError, unexpected
 from ..options import DebandOptions
 from ..video.job import VideoJob
 from ..video.pipeline import Report, run_job
 from ..video.progress import Progress
+from .folder import is_joined
 from .long_job import LongJob
 from .options import FarmOptions
 from .processes import Processes
@@ -79,16 +80,20 @@ def run_one(job: VideoJob, options: DebandOptions, farm: FarmOptions, progress: 
     """
     with ExitStack() as opened:
         crew = opened.enter_context(closing(_hire(options, farm, job.threads)))
-        long = opened.enter_context(closing(LongJob(job, options, farm, crew.threads, progress)))
-        if long.pictures is None:
+        long = opened.enter_context(closing(LongJob(job, options, farm, crew, progress)))
+        opened.callback(crew.close)  # before the folder it works in is let go
+        if long.pictures is None and long.report is None:
             return run_job(job, options, progress)
-        opened.enter_context(_noting([long]))
+        opened.enter_context(_noting(lambda: [long]))
         progress.begin(long.pictures, long.pictures_done)
         long.finish_if_done()
-        for _, result in crew.carry_out(long.orders(), lambda _: progress):
-            if isinstance(result, BdinnError):
-                raise result
-            long.accept(result)
+        if long.report is None:
+            for _, result in crew.carry_out(long.orders(), lambda _: progress):
+                if isinstance(result, BdinnError):
+                    raise result
+                long.accept(result)
+                if long.report is not None:
+                    break  # others may still be at work behind a place that can't be read
         assert long.report is not None
         return long.report
 
@@ -99,7 +104,8 @@ def run_all(
     """Debands many videos, whose chunks are one queue; one that fails doesn't stop the others.
 
     Args:
-        jobs: what to read and to write. What's there already is left alone, unless it's to be overwritten.
+        jobs: what to read and to write, one or more. What's there already is left alone, unless it's to be
+            overwritten.
         options: how to deband.
         farm: who does it, in what parts.
         progress: is told how it goes.
@@ -108,63 +114,71 @@ def run_all(
         What became of each, in the order in which they ended.
     """
     outcomes: list[Outcome] = []
-    threads = jobs[0].threads if jobs else 0
-    running: dict[str, tuple[LongJob, float]] = {}
+    running: dict[str, LongJob] = {}
+    began: dict[str, float] = {}
 
     def end(job: VideoJob, report: Report | None = None, error: BdinnError | None = None) -> None:
-        long, began = running.pop(job.output, (None, time.monotonic()))
+        long = running.pop(job.output, None)
         if long is not None:
             long.close()
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - began.get(job.output, time.monotonic())
         outcomes.append(Outcome(job=job, seconds=seconds, report=report, error=error))
         progress.note(f"{len(outcomes)} of {len(jobs)}: {outcomes[-1]}")
 
+    @contextmanager
+    def ending(job: VideoJob) -> Iterator[None]:
+        """Ends a job if anything goes wrong in this context, and this one alone."""
+        try:
+            yield
+        except BdinnError as error:
+            end(job, error=error)
+        except Exception as error:
+            end(job, error=WorkerError(unexpected(error)))
+
     def orders() -> Iterator[Order]:
         for job in jobs:
-            if os.path.lexists(job.output) and not job.overwrite:
+            if os.path.lexists(job.output) and not job.overwrite and not is_joined(job.output):
                 end(job)
                 continue
-            began = time.monotonic()
-            try:
-                long = LongJob(job, options, farm, crew.threads, _Named(job, progress))
-                running[job.output] = long, began
+            began[job.output] = time.monotonic()
+            with ending(job):
+                long = LongJob(job, options, farm, crew, _Named(job, progress))
+                running[job.output] = long
                 long.finish_if_done()
-            except BdinnError as error:
-                end(job, error=error)
-                continue
-            for order in long.orders():
-                if job.output in running:
-                    yield order
+                if long.report is not None:
+                    end(job, long.report)
+            if job.output in running:
+                for order in running[job.output].orders():
+                    if job.output in running:
+                        yield order
 
     progress.begin(None)
-    with closing(_hire(options, farm, threads)) as crew, _noting(long for long, _ in running.values()):
+    with closing(_hire(options, farm, jobs[0].threads)) as crew, _noting(lambda: [*running.values()]):
         try:
             for order, result in crew.carry_out(orders(), lambda order: _Named(order.job, progress)):
-                if order.job.output not in running:
-                    continue  # another part of it has failed
-                long, _ = running[order.job.output]
-                try:
+                long = running.get(order.job.output)
+                if long is None:
+                    continue  # another part of it has failed, or is the last
+                with ending(order.job):
                     if isinstance(result, BdinnError):
                         raise result
                     long.accept(result)
-                except BdinnError as error:
-                    end(order.job, error=error)
-                else:
                     if long.report is not None:
                         end(order.job, long.report)
         finally:
-            for long, _ in running.values():
+            crew.close()  # before the folders it works in are let go
+            for long in running.values():
                 long.close()
     return outcomes
 
 
 @contextmanager
-def _noting(jobs: Iterable[LongJob]) -> Iterator[None]:
-    """Adds to what ends jobs what's kept of them."""
+def _noting(jobs: Callable[[], Sequence[LongJob]]) -> Iterator[None]:
+    """Adds to what ends jobs what's kept of those that are at work then."""
     try:
         yield
     except BaseException as error:
-        for long in jobs:
+        for long in jobs():
             if long.kept is not None:
                 error.add_note(long.kept)
         raise
@@ -178,4 +192,4 @@ def _hire(options: DebandOptions, farm: FarmOptions, threads: int) -> Crew:
         return Cluster(farm.ray, options.device, threads)
     if farm.processes > 1:
         return Processes(farm.processes, farm.devices or [options.device], threads)
-    return Alone(threads)
+    return Alone(options.device, threads)

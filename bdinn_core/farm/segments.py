@@ -5,7 +5,6 @@ from the others. Of what it doesn't know, MOV does. (Tried with the muxers insid
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -29,7 +28,7 @@ from ..video.damage import Damage
 from ..video.encoder import Encoder
 from ..video.job import VideoJob
 from ..video.opening import reason
-from ..video.part_files import PartFile
+from ..video.part_files import PartFile, sync
 from ..video.pipeline import deband, open_source
 from ..video.probe import VideoInfo, fraction
 from ..video.progress import Progress
@@ -123,6 +122,7 @@ class _SegmentWriter:
             context.flags = flags | (Flags.global_header if task.global_header else 0)
             self._encoder.open()
             self.header = self._encoder.header
+            container.start_encoding()  # else there would be no file where no picture comes
         except BaseException:
             self.close()
             raise
@@ -160,8 +160,7 @@ class _SegmentWriter:
             self.times.append(self._behind)
         try:
             self._container.close()
-            with open(self._part.path, "rb+") as file:
-                os.fsync(file.fileno())
+            sync(self._part.path)
         except (FFmpegError, OSError) as error:
             raise OutputError(f"{self._part.path} can't be completed ({error.strerror})") from error
         self._part.commit()
@@ -249,6 +248,8 @@ def read_segment(segment: Segment, folder: Path, tick: Fraction, header: bytes |
     Raises:
         OutputError: if the file isn't what was written.
     """
+    if not segment.times:
+        return
     path = folder / segment.file
     durations = {pts: following - pts for pts, following in pairwise(segment.times)}
     try:

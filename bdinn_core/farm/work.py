@@ -30,7 +30,7 @@ class Whole:
 
     def on(self, device: str) -> "Whole":
         """The same, on another device."""
-        return replace(self, options=replace(self.options, device=device))
+        return replace(self, job=_decoding_on(self.job, device), options=replace(self.options, device=device))
 
     def carry_out(self, progress: Progress) -> Report:
         """Does it."""
@@ -54,11 +54,18 @@ class Part:
 
     def on(self, device: str) -> "Part":
         """The same, on another device."""
-        return replace(self, task=replace(self.task, options=replace(self.task.options, device=device)))
+        job, options = _decoding_on(self.job, device), replace(self.task.options, device=device)
+        return replace(self, task=replace(self.task, job=job, options=options))
 
     def carry_out(self, progress: Progress) -> Segment:
         """Does it."""
         return make_segment(self.task, self.path, progress)
+
+
+def _decoding_on(job: VideoJob, device: str) -> VideoJob:
+    """The same job; where a GPU decodes, it's the one that debands."""
+    elsewhere = job.hwaccel != "none" and device.startswith("cuda:")
+    return replace(job, hwaccel=device) if elsewhere else job
 
 
 Order = Whole | Part
@@ -69,20 +76,22 @@ Result = Segment | Report | BdinnError
 
 
 def attempt(order: Order, progress: Progress) -> Result:
-    """What becomes of an order in a process of its own, where nobody else could say why it failed."""
+    """What becomes of an order, or why nothing does: none may end the others."""
     try:
         return order.carry_out(progress)
     except BdinnError as error:
         return error
-    except MemoryError:
-        return WorkerError(f"out of memory at {order}; try fewer --workers, or a smaller --tile-size")
     except Exception as error:
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # PyTorch's words
+            return WorkerError(f"out of memory at {order}; try fewer --workers, or a smaller --tile-size")
         return WorkerError(unexpected(error))
 
 
 class Crew(Protocol):
     """Who carries out orders."""
 
+    device: str
+    """What debands, as `DebandOptions.device`."""
     threads: int
     """Of each worker's decoder, network and encoder each; 0 is automatic."""
 
@@ -104,20 +113,18 @@ class Alone:
     """This process, one after the other.
 
     Args:
+        device: what debands.
         threads: what it may have of them; 0 is automatic.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, device: str, threads: int) -> None:
+        self.device = device
         self.threads = threads
 
     def carry_out(self, orders: Iterator[Order], progress_of: ProgressOf) -> Iterator[tuple[Order, Result]]:
         """As `Crew`."""
         for order in orders:
-            try:
-                result = order.carry_out(progress_of(order))
-            except BdinnError as error:
-                result = error
-            yield order, result
+            yield order, attempt(order, progress_of(order))
 
     def close(self) -> None:
         """Nobody has to go."""

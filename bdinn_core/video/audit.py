@@ -143,8 +143,9 @@ class Audit:
         return len(wanted) + self._untimed - sum(first <= time < last for time in self._failed)
 
     def _last_before(self, time: int) -> int:
-        """When the picture that is shown at a time began to be."""
-        return self._came_out[bisect_right(self._came_out, time) - 1]
+        """When the picture that is shown at a time began to be; long ago, if none was."""
+        place = bisect_right(self._came_out, time)
+        return self._came_out[place - 1] if place else -(2**62)
 
 
 def moment(item: av.VideoFrame | Packet) -> int | None:

@@ -56,13 +56,15 @@ class Damage:
 
     def merge(self, other: "Damage") -> None:
         """Counts what was found in a later part of the same source."""
-        if not self:
-            self._first = other._first
+        moments = [damage._first for damage in (self, other) if damage and damage._first is not None]
+        self._first = min(moments, default=None)
         self.counts += other.counts
 
     def keep(self, *kinds: Kind) -> None:
         """Forgets what's of other kinds."""
         self.counts = Counter({kind: count for kind, count in self.counts.items() if kind in kinds})
+        if not self:
+            self._first = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

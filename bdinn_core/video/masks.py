@@ -129,4 +129,9 @@ def open_mask(job: VideoJob, name: str, source: Source, info: VideoInfo) -> Mask
     if still.has_times:  # what's shown then may have begun before
         start = max(Fraction(0), start - 1 / found.rate)
     with _named_mask():
-        return MaskClip(Source(name, start or None, job.end, job.threads, strict=job.strict, rate=rate))
+        try:
+            clip = Source(name, start or None, job.end, job.threads, strict=job.strict, rate=rate)
+        except OptionError as error:
+            where = f"{float(source.skipped):.3f} s"
+            raise InputError(f"{name} ends before the source's picture at {where}") from error
+        return MaskClip(clip)

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import OutputError
 from .sequences import Pattern
 
-__all__ = ["PartFile", "PartFolder"]
+__all__ = ["PartFile", "PartFolder", "sync"]
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -37,6 +37,17 @@ def _undisturbed[T](act: Callable[..., T]) -> Callable[..., T]:
                 signal.raise_signal(number)
 
     return acting
+
+
+def sync(path: Path) -> None:
+    """Waits until a file is on the disk, or on POSIX a folder's names: a loss of power can't take it then."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class PartFile:

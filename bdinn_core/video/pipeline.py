@@ -28,7 +28,7 @@ from .workers import Pipe, Workers
 from .writer import MediaWriter
 from .y4m import Y4MWriter, is_y4m, plan_y4m
 
-__all__ = ["Report", "deband", "open_source", "open_writer", "plan_encodings", "run_job"]
+__all__ = ["Report", "deband", "open_source", "plan_encodings", "run_job"]
 
 AHEAD = 4
 """Pictures a stage may be ahead of the next: enough to even out key frames and scene cuts."""
@@ -79,7 +79,7 @@ def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> Report
     with ExitStack() as opened:
         source = opened.enter_context(closing(open_source(job, options, progress.warn)))
         encodings = plan_encodings(job, source, options)
-        writer = opened.enter_context(closing(open_writer(job, source, encodings, progress.warn)))
+        writer = opened.enter_context(closing(_open_writer(job, source, encodings, progress.warn)))
         progress.begin(source.estimated_frames)
         report = deband(job, options, source, encodings, writer, progress)
         for track in source.tracks:
@@ -185,7 +185,7 @@ def _plan(job: VideoJob, track: Track, options: DebandOptions, joint: bool) -> E
     )
 
 
-def open_writer(
+def _open_writer(
     job: VideoJob, source: Source, encodings: Mapping[int, Encoding], warn: Callable[[str], None]
 ) -> Writer:
     """What writes a job's result, as its output is named.

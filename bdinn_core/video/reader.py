@@ -171,6 +171,8 @@ class Source:
     def narrow(self, begin: Fraction, end: Fraction | None, number: int, at_key: bool) -> None:
         """Goes on to a part of what was wanted, whose pictures come as they would have in the whole.
 
+        There may be none, if they're damaged.
+
         Args:
             begin: first moment of the part, in seconds of the file.
             end: first moment behind it, likewise; `None` is where the whole ends.
@@ -178,7 +180,7 @@ class Source:
             at_key: whether a key picture is shown then.
 
         Raises:
-            InputError: if no picture can be decoded any more.
+            InputError: for damage if that's strict.
         """
         track, strict = self.tracks[0], self.damage.strict
         if end is not None:
@@ -187,9 +189,7 @@ class Source:
         track.audit.narrow(ceil(begin / track.tick), before)
         if number:
             self.damage.strict = False
-            if not self._skip_to(begin, SEEK_MARGINS if at_key else SEEK_MARGINS[1:]):
-                where = f"after {float(begin - self._origin):.3f} s"
-                raise InputError(f"{self.name}: no picture {where} could be decoded")
+            self._skip_to(begin, SEEK_MARGINS if at_key else SEEK_MARGINS[1:])
             self.damage.keep("lost", "faulty")  # the rest was found in what isn't wanted
             self.damage.strict = strict
             if strict and self.damage:

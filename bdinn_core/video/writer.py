@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import av
 from av.audio.stream import AudioStream
@@ -144,12 +145,29 @@ class MediaWriter:
         Raises:
             OutputError: if the encoder or the file fails.
         """
+        self.complete()
+        self.commit()
+
+    def complete(self) -> Path:
+        """Drains the encoder and completes the file, which still has a temporary name: that is returned.
+
+        Raises:
+            OutputError: if the encoder or the file fails.
+        """
         for encoder in self._encoders.values():
             self._mux(encoder.finish())
         try:
             self._container.close()
         except FFmpegError as error:
             raise OutputError(f"{self._name} can't be completed ({reason(error)})") from error
+        return self._part.path
+
+    def commit(self) -> None:
+        """Gives the complete file its name.
+
+        Raises:
+            OutputError: if the system won't have it.
+        """
         self._part.commit()
         self._finished = True
 
