@@ -179,9 +179,10 @@ class LongJob:
         status = read_status(self.job.output)
         with closing(WorkFolder(self.job.output)) as folder:
             if not restart:
+                kept = f"{folder.path} keeps {status.done} of {status.chunks} chunks"
                 raise OptionError(
-                    f"{folder.path} keeps {status.done} of {status.chunks} chunks, which one go has no use for; "
-                    "leave --chunk-seconds as it was, or discard them by --restart"
+                    f"{kept}, which one go has no use for; leave --chunk-seconds as it was, or discard them "
+                    "by --restart"
                 )
             folder.remove()
 
