@@ -47,8 +47,12 @@ def run(source: Path, output: Path, arguments: list[str]) -> float:
 
 @click.command(help=__doc__)
 @click.option("--seconds", default=60, show_default=True, help="Length of the clip.")
-@click.option("--size", default=(640, 360), show_default=True, help="Width and height of it.")
-@click.option("--workers", default=(2,), multiple=True, show_default=True, help="How many; may be repeated.")
+@click.option(
+    "--size", type=(int, int), default=(640, 360), show_default=True, help="Width and height of it."
+)
+@click.option(
+    "--workers", type=int, default=(2,), multiple=True, show_default=True, help="How many; may be repeated."
+)
 @click.option("--repeat", default=3, show_default=True, help="Runs of each; the median counts.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Writes the figures there too.")
 def main(

@@ -68,6 +68,6 @@ class BDINNConfig:
 
 CONFIGS = {
     "fast": BDINNConfig(widths=(8, 24, 32, 48, 48, 48), depths=(0, 1, 2, 2, 2, 2), banded_from_level=3),
-    "quality": BDINNConfig(widths=(24, 48, 64, 96, 96, 96), depths=(0, 2, 2, 3, 3, 3), banded_from_level=3),
+    "quality": BDINNConfig(widths=(16, 48, 64, 96, 96, 96), depths=(0, 2, 2, 3, 3, 3), banded_from_level=3),
 }
 """The two models by name: `fast` takes at most 3 kMAC a pixel of a plane, `quality` at most 100."""
