@@ -351,7 +351,9 @@ def test_a_job_killed_again_and_again_computes_nothing_twice(launch, tmp_path, s
     assert stored_times(output) == stored_times(tmp_path / "undisturbed.mkv")
 
 
-@pytest.mark.parametrize(("sent", "workers"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(
+    ("sent", "workers"), [(signal.SIGINT, 1), pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow)]
+)
 def test_a_stopped_job_says_what_is_kept_and_how_to_go_on(launch, tmp_path, source, sent, workers):
     output = tmp_path / "out.mkv"
     more = [*CHUNKED, "--workers", workers]
@@ -372,7 +374,7 @@ def test_a_stopped_job_says_what_is_kept_and_how_to_go_on(launch, tmp_path, sour
     assert said.startswith("resuming ")
 
 
-@pytest.mark.parametrize(("workers", "chunk_seconds"), [(1, 0.5), (2, 0)])
+@pytest.mark.parametrize(("workers", "chunk_seconds"), [pytest.param(1, 0.5, marks=pytest.mark.slow), (2, 0)])
 def test_a_stopped_batch_says_what_is_kept_and_leaves_nothing_else(
     launch, tmp_path, source, workers, chunk_seconds
 ):
@@ -416,6 +418,7 @@ def test_a_job_stopped_when_its_result_is_in_place_is_known_to_be_done(
     assert output.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_batch_goes_on_with_jobs_that_have_only_to_be_joined(launch, tmp_path, source, monkeypatch):
     (tmp_path / "in").mkdir()
     shutil.copy(source, tmp_path / "in" / "a.mkv")

@@ -85,6 +85,7 @@ def test_the_job_is_done_though_a_machine_is_lost(launch, cluster, tmp_path, sou
     assert names(tmp_path) == ["out.mkv"]
 
 
+@pytest.mark.slow
 def test_a_source_that_the_machines_have_not_got_is_sent(launch, cluster, tmp_path, source, whole):
     if not shutil.which("unshare") or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
         pytest.skip("only root may hide a folder")
@@ -100,6 +101,7 @@ def test_a_source_that_the_machines_have_not_got_is_sent(launch, cluster, tmp_pa
     assert_equal(read(output), read(whole))
 
 
+@pytest.mark.slow
 def test_a_batch_of_short_files(launch, cluster, tmp_path, source):
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):
