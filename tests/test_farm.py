@@ -337,7 +337,7 @@ def test_a_job_killed_again_and_again_computes_nothing_twice(launch, tmp_path, s
             if seconds == 60:
                 time.sleep(rng.uniform(0, most * 0.6))
             else:  # where a moment by chance would mostly come before the first chunk
-                wait_until(process, lambda count=len(known): len(journal(output)) > count)
+                wait_until(process, lambda known=known: len(journal(output)) > len(known))
             process.kill()
         done = journal(output)
         again += sum(done.get(number) != made for number, made in known.items()) if not output.exists() else 0
