@@ -24,7 +24,7 @@ import click
 
 from .console import Console
 from .environment import FOR_TORCH
-from .errors import BdinnError, OptionError, unexpected
+from .errors import BdinnError, OptionError, is_out_of_memory, unexpected
 from .farm import FarmOptions, has_status, read_status, run_all, run_one
 from .farm.batch import find_files, is_batch, longest_first, make_folders, pair_outputs
 from .options import DITHERS, DebandOptions
@@ -289,7 +289,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
         case Terminated():
             return "terminated; nothing incomplete is left", EXIT_SIGNAL + error.args[0]
         case Exception():
-            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # PyTorch's words
+            if is_out_of_memory(error):
                 return "out of memory; try a smaller --tile-size", EXIT_INPUT
             return unexpected(error), EXIT_INPUT
     raise error

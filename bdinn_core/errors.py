@@ -27,6 +27,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "WorkerError",
+    "is_out_of_memory",
     "unexpected",
 ]
 
@@ -65,6 +66,11 @@ class InputError(MediaError):
 
 class OutputError(MediaError):
     """A media file can't be written, or its codec or container can't hold what the source has."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the machine's memory doesn't suffice, by Python or by PyTorch."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 def unexpected(error: Exception) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import chain, islice
+from math import inf
 
 from av.packet import Packet
 
@@ -42,7 +43,7 @@ def join(pictures: Iterator[Packet], source: Source, writer: MediaWriter) -> Non
     track = source.tracks[0]
     following = next(pictures, None)
 
-    def write_until(time: Fraction) -> None:
+    def write_until(time: Fraction | float) -> None:
         nonlocal following
         while following is not None and (following.dts or 0) * track.tick <= time:
             writer.encoded(following, track.index)
@@ -53,6 +54,4 @@ def join(pictures: Iterator[Packet], source: Source, writer: MediaWriter) -> Non
             write_until(time_of(packet) - source.timeline.offset)
         else:
             writer.packet(packet)
-    while following is not None:
-        writer.encoded(following, track.index)
-        following = next(pictures, None)
+    write_until(inf)

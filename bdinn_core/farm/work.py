@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import BdinnError, WorkerError, unexpected
+from ..errors import BdinnError, WorkerError, is_out_of_memory, unexpected
 from ..options import DebandOptions
 from ..video.job import VideoJob
 from ..video.pipeline import Report, run_job
@@ -82,7 +82,7 @@ def attempt(order: Order, progress: Progress) -> Result:
     except BdinnError as error:
         return error
     except Exception as error:
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # PyTorch's words
+        if is_out_of_memory(error):
             return WorkerError(f"out of memory at {order}; try fewer --workers, or a smaller --tile-size")
         return WorkerError(unexpected(error))
 
