@@ -1,8 +1,11 @@
 """What can be said of a plane by looking at it: its bands, its noise, and how far another one is off.
 
-A band's edge is a small change between two sides that are flat: each pixel of one side is above each of the
-other by three quarters of a step or more, and neither side spans half as much. A gradient's slope doesn't pass
-for one, however steep, nor do noise and texture; what noise hides is no banding that anyone sees.
+A band's edge is a small change between two sides that are flat: each pixel of one side is above each of
+the other by three quarters of a step or more, and neither side spans half as much. A gradient's slope
+doesn't pass for one, however steep, nor do noise and texture; what noise hides is no banding that anyone
+sees.
+
+Floats that are NaN or infinite belong to no flat side, have no noise, and count as unchanged.
 """
 
 from typing import NamedTuple
@@ -15,7 +18,15 @@ from .planes import Frame, FrameFormat
 from .quantize import change_depth
 from .steps import plane_step
 
-__all__ = ["PlaneMeasures", "band_edges", "mean_change", "measure_plane", "noise_level"]
+__all__ = [
+    "PlaneMeasures",
+    "band_edges",
+    "difference",
+    "in_steps",
+    "mean_change",
+    "measure_plane",
+    "noise_level",
+]
 
 FLAT_PX = 8
 """Length of an edge's flat sides."""
@@ -33,7 +44,7 @@ class PlaneMeasures(NamedTuple):
     """What was found in a plane."""
 
     step: float
-    """Distance between its levels in 8-bit steps: 1, or more where it's coarser."""
+    """Height of the bands looked for, in 8-bit steps."""
     banding: float
     """Share of its pixels that are beside an edge of a band, 0..1."""
     noise: float
@@ -51,8 +62,8 @@ def measure_plane(frame: Frame, plane: int, step: float | None = None) -> PlaneM
     step = plane_step(frame, plane) if step is None else step
     values = in_steps(frame.planes[plane], frame.format, plane)
     fields = [values[0::2], values[1::2]] if frame.interlaced and len(values) > 1 else [values]
-    banding = sum(float(band_edges(field / step).float().mean()) for field in fields) / len(fields)
-    return PlaneMeasures(step, banding, noise_level(fields[0]))
+    beside = sum(int(band_edges(field / step).sum()) for field in fields)
+    return PlaneMeasures(step, beside / values.numel(), noise_level(fields[0]))
 
 
 def in_steps(plane: np.ndarray, fmt: FrameFormat, index: int) -> torch.Tensor:
@@ -60,21 +71,22 @@ def in_steps(plane: np.ndarray, fmt: FrameFormat, index: int) -> torch.Tensor:
     return torch.from_numpy(plane.astype(np.float32)) * fmt.steps_per_value(index)
 
 
-def band_edges(values: torch.Tensor) -> torch.Tensor:
+def band_edges(values: torch.Tensor, sides: bool = True) -> torch.Tensor:
     """Where a plane has edges of bands.
 
     Args:
         values: (H, W) float32, in steps.
+        sides: Whether the pixels of both flat sides count too, or only those where they meet.
 
     Returns:
-        (H, W) bool: the pixels of both flat sides and of what lies between them.
+        (H, W) bool.
     """
-    along, across = _edges_along(values), _edges_along(values.T).T
-    return along | across
+    margin = 0 if sides else FLAT_PX - 1
+    return _edges_along(values, margin) | _edges_along(values.T, margin).T
 
 
-def _edges_along(values: torch.Tensor) -> torch.Tensor:
-    """Edges met from left to right."""
+def _edges_along(values: torch.Tensor, margin: int) -> torch.Tensor:
+    """Edges met from left to right, without so many pixels at both ends of each."""
     height, width = values.shape
     reach = 2 * FLAT_PX + SOFT_PX
     if width < reach:
@@ -88,8 +100,8 @@ def _edges_along(values: torch.Tensor) -> torch.Tensor:
     fall = lowest[:, :-gap] - highest[:, gap:]
     height_of_edge = torch.maximum(rise, fall)
     found = flat[:, gap:] & flat[:, :-gap] & (height_of_edge >= LEAST) & (height_of_edge <= MOST)
-    marks = F.pad(found.float(), (reach - 1, reach - 1))[:, None]
-    return F.max_pool1d(marks, reach, 1)[:, 0] > 0
+    marks = F.pad(found.float(), (reach - 1 - margin, reach - 1 - margin))[:, None]
+    return F.max_pool1d(marks, reach - 2 * margin, 1)[:, 0] > 0
 
 
 def noise_level(values: torch.Tensor) -> float:
@@ -108,17 +120,23 @@ def noise_level(values: torch.Tensor) -> float:
     diagonal = (v[0::2, 0::2] - v[0::2, 1::2] - v[1::2, 0::2] + v[1::2, 1::2]) / 2
     block = min(BLOCK_PX // 2, *diagonal.shape)
     squares = F.avg_pool2d(diagonal.square()[None, None], block)
-    return float(squares.median().sqrt())
+    return float(squares.nanmedian().nan_to_num(0, posinf=0).sqrt())
 
 
-def mean_change(before: Frame, after: Frame, plane: int) -> float:
-    """Mean absolute difference between two frames' planes of one size, in 8-bit steps.
+def difference(before: Frame, after: Frame, plane: int) -> torch.Tensor:
+    """By how much the pixels of a plane were changed, (height, width) in 8-bit steps.
 
     Args:
         before: at any depth.
-        after: likewise; of the same range.
+        after: likewise; of the same size and range.
         plane: index of the plane.
     """
     values = torch.from_numpy(before.planes[plane].astype(np.float32))
     values = change_depth(values, before.format, after.format, plane) * after.format.steps_per_value(plane)
-    return float((in_steps(after.planes[plane], after.format, plane) - values).abs().mean())
+    change = in_steps(after.planes[plane], after.format, plane) - values
+    return change.nan_to_num_(0, posinf=0, neginf=0)
+
+
+def mean_change(before: Frame, after: Frame, plane: int) -> float:
+    """Mean absolute `difference` of a plane, in 8-bit steps."""
+    return float(difference(before, after, plane).abs().mean())

@@ -1,8 +1,7 @@
 """`deband` for VapourSynth's clips: arguments to options, and the engine on batches of frames."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from bdinn_core.environment import FOR_TORCH
@@ -13,11 +12,11 @@ import torch
 import vapoursynth as vs
 
 from bdinn_core import BdinnError, Debander, DebandOptions, FrameFormat, OptionError
-from bdinn_core.errors import unexpected
 from bdinn_core.options import check_integer
 
 from .batches import filter_in_batches
-from .frames import format_of, mask_weights, masks_for, read, video_format, write
+from .frames import failures_of, format_of, mask_weights, masks_for, read, video_format, write
+from .props import add_measures
 
 __all__ = ["deband"]
 
@@ -44,6 +43,7 @@ def deband(
     overlap: int | None = None,
     batch: int | None = None,
     num_streams: int | None = None,
+    props: bool = False,
 ) -> vs.VideoNode:
     """Remove banding from a clip: `core.bdinn.Deband`, with types.
 
@@ -74,6 +74,10 @@ def deband(
         batch: Frames a network call, 1..256; `None` is automatic: 1 on a CPU, 4 on a GPU. One frame
             asked for costs a batch.
         num_streams: Batches in work at the same time, 1..32; `None` is 2.
+        props: Adds two frame properties, each a list of floats, one per plane. `BdinnBanding`: the share
+            of the source's pixels that are beside an edge of a band, 0..1; the bands looked for are those
+            of `step`. `BdinnChange`: the mean absolute difference between result and source in 8-bit
+            steps, which has grain and rounding in it.
 
     Returns:
         A clip of the same size, length, rate and frame properties, at `output_depth`.
@@ -103,13 +107,15 @@ def deband(
         options.check_source(source.num_planes)
         masks = [] if mask is None else [masks_for(clip, mask)]
         streams = _num_streams(num_streams)
+        measured = _flag("props", props)
         debander = Debander(options, _warn)
-        return filter_in_batches(
+        result = filter_in_batches(
             [clip, *masks],
             video_format(debander.output_format(source)),
             [_Stream(debander, source, clip.num_frames) for _ in range(streams)],
             debander.batch_size,
         )
+        return add_measures(result, clip, options.step) if measured else result
     except (BdinnError, vs.Error) as error:
         raise vs.Error(f"Deband: {error}") from error
 
@@ -134,9 +140,9 @@ class _Stream:
         count = min(batch, self._num_frames - first)
         sources = []
         for number, frame in enumerate(frames[:count], first):
-            with _failures_of(number):
+            with failures_of(number):
                 sources.append(read(frame, self._source))
-        with _failures_of(first), torch.cuda.stream(self._queue):
+        with failures_of(first), torch.cuda.stream(self._queue):
             masks = [mask_weights(frame) for frame in frames[batch : batch + count]] or None
             results = self._debander.process(sources, first, masks)
             return write([*results, *results[-1:] * (batch - count)])
@@ -144,16 +150,6 @@ class _Stream:
 
 def _warn(line: str) -> None:
     vs.core.log_message(vs.MESSAGE_TYPE_WARNING, f"Deband: {line}")
-
-
-@contextmanager
-def _failures_of(number: int) -> Iterator[None]:
-    """Says of failures which frame they are about."""
-    try:
-        yield
-    except Exception as error:
-        what = str(error) if isinstance(error, BdinnError) else unexpected(error)
-        raise vs.Error(f"Deband: frame {number}: {what}") from None
 
 
 def _text(value: str | bytes | os.PathLike[str]) -> Any:

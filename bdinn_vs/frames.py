@@ -1,17 +1,29 @@
 """VapourSynth's frames as the engine's, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import vapoursynth as vs
 
-from bdinn_core import FormatError, Frame, FrameFormat, OptionError
+from bdinn_core import BdinnError, FormatError, Frame, FrameFormat, OptionError
+from bdinn_core.errors import unexpected
 from bdinn_core.planes import ColorFamily
 
-__all__ = ["format_of", "mask_weights", "masks_for", "read", "video_format", "write"]
+__all__ = ["failures_of", "format_of", "mask_weights", "masks_for", "read", "video_format", "write"]
 
 _FAMILIES: dict[vs.ColorFamily, ColorFamily] = {vs.GRAY: "gray", vs.YUV: "yuv", vs.RGB: "rgb"}
+
+
+@contextmanager
+def failures_of(number: int) -> Iterator[None]:
+    """Says of failures which frame they are about."""
+    try:
+        yield
+    except Exception as error:
+        what = str(error) if isinstance(error, BdinnError) else unexpected(error)
+        raise vs.Error(f"Deband: frame {number}: {what}") from None
 
 
 def format_of(clip: vs.VideoNode) -> FrameFormat:

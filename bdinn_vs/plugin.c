@@ -21,7 +21,7 @@ static const char SIGNATURE[] =
     "clip:vnode;strength:float[]:opt;step:data:opt;limit:float:opt;planes:int[]:opt:empty;"
     "mask:vnode:opt;grain:float[]:opt;dynamic_grain:int:opt;seed:int:opt;output_depth:int:opt;"
     "dither:data:opt;model:data:opt;device_id:int:opt;fp16:int:opt;tile_size:int:opt;"
-    "overlap:int:opt;batch:int:opt;num_streams:int:opt;";
+    "overlap:int:opt;batch:int:opt;num_streams:int:opt;props:int:opt;";
 
 typedef struct PyObject PyObject;
 

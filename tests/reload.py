@@ -15,7 +15,7 @@ import vapoursynth as vs
 SCRIPT = """
 import vapoursynth as vs
 clip = vs.core.std.BlankClip(format=vs.YUV420P8, width=128, height=96, length=4, color=[60, 120, 130])
-clip.bdinn.Deband(output_depth=10).set_output()
+clip.bdinn.Deband(output_depth=10, props=1).set_output()
 """
 
 

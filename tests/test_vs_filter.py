@@ -15,8 +15,10 @@ import vapoursynth as vs
 from banded import FORMATS, banded_frame, equal, name_of
 
 import bdinn_vs
+import bdinn_vs.props
 from bdinn_core import BDINN, BDINNConfig, Debander, DebandOptions, Frame, FrameFormat, engine
 from bdinn_core.checkpoint import save_model
+from bdinn_core.measure import mean_change, measure_plane
 from bdinn_core.restorer import Restorer
 from bdinn_vs.frames import format_of, mask_weights, read, video_format, write
 
@@ -229,6 +231,89 @@ def test_properties_size_length_and_rate_are_kept_and_none_invented():
     assert not dict(core.bdinn.Deband(bare).get_frame(0).props)
 
 
+def measured(clip: vs.VideoNode, number: int) -> dict[str, list[float]]:
+    """What `props` adds to a frame; a list of one is a number in Python."""
+    props: Any = clip.get_frame(number).props
+    values = {name: props[name] for name in ("BdinnBanding", "BdinnChange")}
+    return {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"output_depth": 10, "step": 2, "grain": 1, "batch": 2},
+        {"output_depth": 32, "planes": [0], "num_streams": 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("fmt", FORMATS + MORE_FORMATS, ids=name_of)
+def test_props_are_the_engines_measures(fmt, options, tiny):
+    frames = banded_frames(fmt, 3)
+    frames[1] = replace(frames[1], interlaced=True)
+    other = "full" if fmt.range == "limited" else "limited"
+    frames[2] = replace(frames[2], format=replace(fmt, range=other))
+    clip = clip_of(frames)
+    results = read_all(core.bdinn.Deband(clip, model=tiny, **options))
+    marked = core.bdinn.Deband(clip, model=tiny, props=1, **options)
+    assert_same(marked, results)
+    planes = range(fmt.num_planes)
+    for number, (before, after) in enumerate(zip(frames, results, strict=True)):
+        expected = {
+            "BdinnBanding": [measure_plane(before, p, options.get("step")).banding for p in planes],
+            "BdinnChange": [mean_change(before, after, p) for p in planes],
+        }
+        assert measured(marked, number) == expected
+        assert expected["BdinnChange"][0] > 0.01
+        kept = {name: value for name, value in marked.get_frame(number).props.items() if name not in expected}
+        assert kept == dict(clip.get_frame(number).props)
+
+
+def test_props_tell_banded_frames_from_clean_ones():
+    banded = banded_frames(FrameFormat(family="gray", bit_depth=16), 1)[0]
+    y, x = np.mgrid[0 : banded.height, 0 : banded.width]
+    clean = replace(banded, planes=(np.rint(256 * (90 + 0.05 * x + 0.03 * y)).astype(np.uint16),))
+    result = core.bdinn.Deband(clip_of([banded, clean]), props=1)
+    assert measured(result, 0)["BdinnBanding"][0] > 0.3
+    assert measured(result, 1)["BdinnBanding"] == [0]
+
+
+@pytest.mark.parametrize("options", [{}, {"output_depth": 10}, {"output_depth": 16}], ids=str)
+def test_props_of_untouched_planes_tell_no_change(options):
+    clip = clip_of(banded_frames(FORMATS[2], 1))
+    untouched = measured(core.bdinn.Deband(clip, strength=0, props=1, **options), 0)
+    assert untouched["BdinnChange"] == [0, 0, 0]
+    assert min(untouched["BdinnBanding"]) > 0
+    some = measured(core.bdinn.Deband(clip, planes=[1], props=1, **options), 0)
+    assert [change > 0 for change in some["BdinnChange"]] == [False, True, False]
+    assert some["BdinnBanding"] == untouched["BdinnBanding"]
+
+
+def test_props_of_an_earlier_call_are_kept_or_replaced():
+    first = core.bdinn.Deband(clip_of(banded_frames(FORMATS[2], 1)), output_depth=16, props=1)
+    assert measured(core.bdinn.Deband(first), 0) == measured(first, 0)
+    assert measured(core.bdinn.Deband(first, strength=0, props=1), 0)["BdinnChange"] == [0, 0, 0]
+
+
+def test_damaged_floats_have_props_too():
+    (frame,) = banded_frames(FrameFormat(family="gray", bit_depth=32, is_float=True), 1)
+    frame.planes[0][20, 30], frame.planes[0][30, 50] = np.nan, np.inf
+    for depth in (-1, 10):
+        found = measured(core.bdinn.Deband(clip_of([frame]), output_depth=depth, props=1), 0)
+        assert 0 < found["BdinnBanding"][0] < 1
+        assert 0 < found["BdinnChange"][0] < 1
+
+
+def test_a_frame_that_cannot_be_measured_is_an_error(monkeypatch):
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no measure")
+
+    monkeypatch.setattr(bdinn_vs.props, "measure_plane", fail)
+    result = core.bdinn.Deband(clip_of(banded_frames(FORMATS[2], 3)), props=1)
+    with pytest.raises(vs.Error, match=r"Deband: frame 2: .*no measure"):
+        result.get_frame(2)
+
+
 def test_range_is_the_frames_own_and_absent_as_vapoursynth_has_it():
     limited = banded_frames(FrameFormat(family="yuv", bit_depth=8), 2)
     full = [Frame(f.planes, replace(f.format, range="full")) for f in limited]
@@ -306,6 +391,7 @@ BAD = [
     ({"overlap": 1}, "overlap must be .* not 1"),
     ({"batch": 0}, "batch must be .* not 0"),
     ({"num_streams": 33}, "num_streams must be .* not 33"),
+    ({"props": 2}, "props must be 0 or 1, not 2"),
     ({"nosuch": 1}, "nosuch"),
 ]  # fmt: skip
 
@@ -436,7 +522,7 @@ def test_one_signature_everywhere():
     for name, default in vars(DebandOptions()).items():
         assert parameters[own.get(name, name)].default == (None if name in own else default), name
     extra = set(parameters) - {own.get(name, name) for name in vars(DebandOptions())}
-    assert extra == {"clip", "num_streams"}
+    assert extra == {"clip", "num_streams", "props"}
     doc = inspect.getdoc(bdinn_vs.deband) or ""
     assert all(f"\n    {name}: " in doc for name in parameters)
 

@@ -211,7 +211,7 @@ def test_stubs_know_the_plugin(tmp_path):
         "import bdinn_vs\n"
         "core = cast('bdinn_vs.Core', vs.core)\n"
         "def good(clip: vs.VideoNode) -> vs.VideoNode:\n"
-        "    return core.bdinn.Deband(clip, strength=[1, 0.5, 0.5], step=0.25, planes=[0])\n"
+        "    return core.bdinn.Deband(clip, strength=[1, 0.5, 0.5], step=0.25, planes=[0], props=True)\n"
         "def bad(clip: vs.VideoNode) -> None:\n"
         "    core.bdinn.Deband(clip, strenght=1)\n"
         "    core.bdinn.Deband(clip, seed='x')\n"
