@@ -58,8 +58,8 @@ class Debander:
             raise OptionError("fp16 True needs a GPU or a CPU that computes bfloat16: leave it out")
         if self.device.type == "cpu":
             start_workers()
-        half = able if self.options.fp16 is None else self.options.fp16
-        self._network = _shared_network(str(self.options.model), self.device, half)
+        self._half = able if self.options.fp16 is None else self.options.fp16
+        self._network = _shared_network(str(self.options.model), self.device, self._half)
         config = self._network.config
         if 2**config.levels > TILE_GRID:
             raise OptionError(f"model {self.options.model!r} has more than 6 levels: tiles wouldn't fit it")
@@ -67,13 +67,19 @@ class Debander:
             raise OptionError(
                 f"model {self.options.model!r} takes {config.in_channels} channels; planes need 1"
             )
-        self._restorer = Restorer(self._network, self.device, half, self.options, warn)
+        self._restorer = Restorer(self._network, self.device, self._half, self.options, warn)
         self._reuse = Reuse()
 
     @property
     def batch_size(self) -> int:
         """Planes or tiles a network call."""
         return self._restorer.batch_size
+
+    @property
+    def backend(self) -> str:
+        """What computes the network, and how precisely its convolutions, such as "numba, bfloat16"."""
+        half = "bfloat16" if self.device.type == "cpu" else "float16"
+        return f"{self._network.backend}, {half if self._half else 'float32'}"
 
     def output_format(self, source: FrameFormat) -> FrameFormat:
         """Format of the results for frames of format `source`."""

@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import torch
 
-__all__ = ["fast_jit", "has_triton", "inlined_jit", "jit"]
+__all__ = ["fast_jit", "has_triton", "inlined_jit", "jit", "why_no_triton"]
 
 
 def jit(function: Callable[..., Any], *, fastmath: bool = False, inline: str = "never") -> Callable[..., Any]:
@@ -40,33 +40,39 @@ fast_jit = partial(jit, fastmath=True)
 inlined_jit = partial(fast_jit, inline="always")
 
 
-@cache
 def has_triton(device: torch.device) -> bool:
-    """Whether kernels in Triton run on a device.
+    """Whether kernels in Triton run on a device; see `why_no_triton`."""
+    return why_no_triton(device) is None
 
-    On NVIDIA's GPUs from compute capability 8.0 on, where the package is (it comes with PyTorch for Linux)
-    and finds the C compiler and the headers of Python that it needs. On a CPU only in Triton's
+
+@cache
+def why_no_triton(device: torch.device) -> str | None:
+    """Why kernels in Triton don't run on a device; `None` if they do.
+
+    They do on NVIDIA's GPUs from compute capability 8.0 on, where the package is (it comes with PyTorch for
+    Linux) and finds the C compiler and the headers of Python that it needs. On a CPU only in Triton's
     interpreter, for tests: with TRITON_INTERPRET=1 in the environment before Triton is imported.
 
     Warns:
         RuntimeWarning: the package and the GPU are there, but Triton doesn't work; says why.
     """
     if importlib.util.find_spec("triton") is None:
-        return False
+        return "the package triton isn't installed"
     from triton import knobs
     from triton.runtime import driver
 
     if knobs.runtime.interpret:
-        return True
+        return None
     if device.type != "cuda" or torch.version.cuda is None:
-        return False
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return False
+        return "Triton's kernels are for NVIDIA's GPUs"
+    major, minor = torch.cuda.get_device_capability(device)
+    if (major, minor) < (8, 0):
+        return f"Triton's kernels are for compute capability 8.0 or more, not {major}.{minor}"
     try:
         driver.active.get_current_target()
     except Exception as error:  # whatever a compiler may fail of
         warnings.warn(
-            f"Triton doesn't work here, so the GPU runs slower: {error}", RuntimeWarning, stacklevel=2
+            f"Triton doesn't work here, so the GPU runs slower: {error}", RuntimeWarning, stacklevel=3
         )
-        return False
-    return True
+        return f"Triton doesn't work: {error}"
+    return None

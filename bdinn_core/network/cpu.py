@@ -46,6 +46,8 @@ class CpuPyramid(Pyramid):
         dtype: Of the features: float32 or bfloat16.
     """
 
+    backend = "numba"
+
     def __init__(self, model: BDINN, dtype: torch.dtype) -> None:
         self.config = model.config
         # Else a batch's second picture may lie across vectors, and torch round it differently.

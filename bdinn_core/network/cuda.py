@@ -35,6 +35,8 @@ class CudaPyramid(Pyramid):
         half: Whether features and convolutions are float16 instead of float32.
     """
 
+    backend = "triton"
+
     def __init__(self, model: BDINN, half: bool) -> None:
         self.config = model.config
         dtype = torch.float16 if half else torch.float32

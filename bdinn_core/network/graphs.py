@@ -33,6 +33,7 @@ class GraphedPyramid(Pyramid):
 
     def __init__(self, pyramid: Pyramid, device: torch.device) -> None:
         self.config, self.levels, self.top = pyramid.config, pyramid.levels, pyramid.top
+        self.backend = pyramid.backend
         self._runs: dict[str, Run] = {
             "whole": lambda x: (pyramid.forward(x),),
             "encode fine": lambda x: (pyramid.encode_fine(x),),

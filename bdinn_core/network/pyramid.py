@@ -73,6 +73,8 @@ class Pyramid:
     levels: Sequence[Level]
     """The scales, the finest first."""
     top: Top
+    backend: str = "pytorch"
+    """What computes all that lies between convolutions."""
     any_batch: bool = False
     """Whether a picture's result is the same to the last bit whatever else is in the batch, and how much."""
 
