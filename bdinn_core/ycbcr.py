@@ -4,7 +4,7 @@ A video frame saved as an RGB picture has the bands of its Y'CbCr planes, which 
 Where Y'CbCr turns out to have coarse levels, it is the place to remove them; what changes is taken back
 to R'G'B' by the same linear map, so that where nothing changes, nothing is converted.
 
-Source: ITU-R BT.601 and BT.709; H.273.
+Source: ITU-R BT.601, BT.709 and BT.2020; H.273.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,15 @@ from .transfer import AnyFrame, fetch
 
 __all__ = ["MATRICES", "Matrix", "YCbCr", "find_ycbcr"]
 
-Matrix = Literal["bt601", "bt709"]
-LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+Matrix = Literal["bt601", "bt709", "bt2020"]
+LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+}
 """Of red and blue."""
-MATRICES = tuple(LUMA_WEIGHTS)
+MATRICES: tuple[Matrix, ...] = ("bt601", "bt709")
+"""Those that RGB pictures are looked at in: what has few levels was seldom made in another."""
 PROBED = 8
 """Of so many sampled rows one is looked at first; in nearly all pictures that is enough to see no levels."""
 RGB_NOISE = 0.5

@@ -13,9 +13,9 @@ from lab.degrade import Coding
 from lab.holdout import Scene, held_out_scenes
 from lab.methods import PEERS, bdinn, nothing
 from lab.pictures import pictures_option
-from lab.png import encode_png
 
 from bdinn_core import BdinnError, DebandOptions
+from bdinn_core.show.png import encode_png
 
 WINDOW = 256
 GAP = 4

@@ -18,7 +18,8 @@ import torch
 from av.video.stream import VideoStream
 from lab.filters import blur
 from lab.metrics import cambi, psnr, smooth_mask
-from lab.png import encode_png
+
+from bdinn_core.show.png import encode_png
 
 WIDTH, HEIGHT, FRAMES, RATE = 640, 360, 24, 24
 CONTRAST = 32

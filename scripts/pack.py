@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 import numpy as np
 from lab.filters import resize
-from lab.pictures import list_pictures, pictures_option
-from lab.png import encode_png, read_png
+from lab.pictures import list_pictures, pictures_option, read_png
+
+from bdinn_core.show.png import encode_png
 
 SHRINK = 0.95
 """What a scale that turned out too large is multiplied by."""

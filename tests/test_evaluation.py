@@ -11,11 +11,12 @@ import torch
 from click.testing import CliRunner
 from lab.holdout import Scene
 from lab.methods import PEERS, bdinn, nothing
-from lab.png import encode_png, read_png
+from lab.pictures import read_png
 from lab.score import Row
 from lab.targets import HEAVY, LIGHT, TARGETS, Extras, check_targets
 
 from bdinn_core import DebandOptions
+from bdinn_core.show.png import encode_png
 from bdinn_core.ycbcr import YCbCr
 
 SMOOTH = "sky 1"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from jobs import LOSSLESS
 from lab.media import make, read, smooth
-from lab.png import encode_png
 
 from bdinn_core.errors import InputError
+from bdinn_core.show.png import encode_png
 from bdinn_core.video.reader import Source
 from bdinn_core.video.track import Picture
 

@@ -19,7 +19,7 @@ import pytest
 from jobs import LOSSLESS
 from lab.media import Clip, assert_same_pictures, make, picture, planes, read, smooth
 
-from bdinn_core import cli
+from bdinn_core import cli, flags
 from bdinn_core.errors import InputError, OptionError, OutputError
 from bdinn_core.video.part_files import PartFolder
 from bdinn_core.video.sequences import Pattern
@@ -521,7 +521,7 @@ def test_what_is_refused(run, tmp_path, monkeypatch, source, job, error, message
     ],
 )  # fmt: skip
 def test_rates(text, expected):
-    assert cli._rate(text) == expected
+    assert flags._rate(text) == expected
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "x", "1/0", "2000", "1/2/3"])

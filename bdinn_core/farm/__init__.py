@@ -2,6 +2,6 @@
 
 from .folder import has_status, read_status
 from .options import FarmOptions
-from .run import run_all, run_one
+from .run import Outcome, run_all, run_one
 
-__all__ = ["FarmOptions", "has_status", "read_status", "run_all", "run_one"]
+__all__ = ["FarmOptions", "Outcome", "has_status", "read_status", "run_all", "run_one"]

@@ -14,12 +14,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..environment import FOR_TORCH
 from ..errors import InputError, OptionError, OutputError, WorkerError
 from ..video.part_files import PartFile
-from ..video.progress import Progress
+from ..video.progress import Progress, Work
 from .fingerprint import describe_file, versions
 from .lock import FileLock
 from .segments import Segment
@@ -50,6 +50,24 @@ class _Missing:
     """What a machine hasn't got."""
 
     names: Sequence[str]
+
+
+class _Done(NamedTuple):
+    """What became of an order."""
+
+    result: Result | _Missing
+    data: bytes = b""
+    """The file of a segment."""
+    work: Work = Work()
+
+
+class _Tally(Progress):
+    """Adds up the work on an order, of which nobody is told while it's done."""
+
+    total = Work()
+
+    def work(self, work: Work) -> None:
+        self.total += work
 
 
 class Cluster:
@@ -151,17 +169,18 @@ class Cluster:
 
     def _take(self, reference: Any, order: Part, progress: Progress) -> Result | _Missing:
         try:
-            result, data = ray.get(reference)
+            done: _Done = ray.get(reference)
         except RayError as error:
             return WorkerError(
                 f"{order} failed on the cluster ({_first_line(getattr(error, 'cause', error))})"
             )
-        if not isinstance(result, Segment):
-            return result
+        progress.work(done.work)
+        if not isinstance(done.result, Segment):
+            return done.result
         part = PartFile(str(order.path), overwrite=True)
         try:
             with open(part.path, "wb") as file:
-                file.write(data)
+                file.write(done.data)
                 os.fsync(file.fileno())
             part.commit()
         except OutputError as error:
@@ -169,8 +188,8 @@ class Cluster:
         except OSError as error:
             part.discard()
             return OutputError(f"{order.path} can't be written ({error.strerror})")
-        progress.advance(result.pictures)
-        return result
+        progress.advance(done.result.pictures)
+        return done.result
 
     def _send(self, name: str) -> None:
         """Puts a file where every machine gets it from."""
@@ -208,24 +227,26 @@ def _carry_out(
     described: Mapping[str, Mapping[str, Any]],
     sent: Mapping[str, Sequence[Any]],
     asked: Mapping[str, str],
-) -> tuple[Result | _Missing, bytes | None]:
-    """Carries out an order on a machine of the cluster; returns its segment's file too."""
+) -> _Done:
+    """Carries out an order on a machine of the cluster."""
     os.environ.update({**FOR_TORCH, **os.environ})
     mine = versions()
     for name, wanted in asked.items():
         if mine.get(name) != wanted:
             here = f"{socket.gethostname()} has {name} {mine.get(name)}"
-            return WorkerError(f"{here}, but {wanted} asks; install the same on all machines"), None
+            return _Done(WorkerError(f"{here}, but {wanted} asks; install the same on all machines"))
     places = {name: name for name in described if _is_here(name, described[name])}
     missing = [name for name in described if name not in places and name not in sent]
     if missing:
-        return _Missing(missing), None
+        return _Done(_Missing(missing))
     for name in set(described) - set(places):
         places[name] = str(_receive(name, described[name]["digest"], sent[name]))
     with tempfile.TemporaryDirectory(prefix="bdinn-") as folder:
         path = Path(folder, order.path.name)
-        result = attempt(_moved(order, places, path), Progress())
-        return _named(result, places), path.read_bytes() if isinstance(result, Segment) else None
+        tally = _Tally()
+        result = attempt(_moved(order, places, path), tally)
+        data = path.read_bytes() if isinstance(result, Segment) else b""
+        return _Done(_named(result, places), data, tally.total)
 
 
 def _is_here(name: str, described: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from ..errors import WorkerError
-from ..video.progress import Progress
+from ..video.progress import Progress, Work
 from .work import MOST_ATTEMPTS, Order, ProgressOf, Result, attempt
 
 __all__ = ["Processes"]
@@ -24,17 +24,30 @@ _SECONDS = 5
 _CONTEXT = multiprocessing.get_context("spawn")  # neither torch nor CUDA survives a fork
 
 
+_Message = int | Work | str | Result
+"""What a worker sends of its order: how many more pictures are written, what work more has been done, a
+warning; at last, what became of it."""
+
+
 class _Sender(Progress):
-    """Passes on how far a worker is."""
+    """Sends what a worker has to say, from any of its threads."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._lock = threading.Lock()
+
+    def send(self, message: _Message) -> None:
+        with self._lock:
+            self._connection.send(message)
 
     def advance(self, frames: int) -> None:
-        self._connection.send(frames)
+        self.send(frames)
+
+    def work(self, work: Work) -> None:
+        self.send(work)
 
     def warn(self, line: str) -> None:
-        self._connection.send(line)
+        self.send(line)
 
 
 @dataclass(eq=False)
@@ -86,7 +99,7 @@ class Processes:
                 assert order is not None
                 progress = progress_of(order)
                 try:
-                    message = worker.connection.recv()
+                    message: _Message = worker.connection.recv()
                 except (EOFError, OSError):
                     progress.advance(-worker.frames)
                     deaths[order] = deaths.get(order, 0) + 1
@@ -103,14 +116,9 @@ class Processes:
                             ),
                         )
                     continue
-                if isinstance(message, int):
-                    worker.frames += message
-                    progress.advance(message)
-                elif isinstance(message, str):
-                    progress.warn(message)
-                else:
-                    worker.order = None
-                    yield order, message
+                result = _hear(message, worker, progress)
+                if result is not None:
+                    yield order, result
 
     def close(self) -> None:
         """Ends them all, at once."""
@@ -164,16 +172,31 @@ def _give(worker: _Worker, order: Order | None) -> None:
             worker.connection.send(order.on(worker.device))
 
 
+def _hear(message: _Message, worker: _Worker, progress: Progress) -> Result | None:
+    """Passes on what a worker says; returns what became of its order, if that's it."""
+    match message:
+        case int():
+            worker.frames += message
+            progress.advance(message)
+        case Work():
+            progress.work(message)
+        case str():
+            progress.warn(message)
+        case _:
+            worker.order = None
+            return message
+
+
 def _serve(connection: Connection) -> None:
     """Carries out orders, in a process of its own, until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it couldn't be kept from us
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is open is closed
     threading.Thread(target=_follow_parent, daemon=True).start()
-    progress = _Sender(connection)
+    sender = _Sender(connection)
     with suppress(EOFError, OSError):
         while True:
             order: Order = connection.recv()
-            connection.send(attempt(order, progress))
+            sender.send(attempt(order, sender))
 
 
 def _follow_parent() -> None:

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import BdinnError, WorkerError, unexpected
 from ..options import DebandOptions
 from ..video.job import VideoJob
 from ..video.pipeline import Report, run_job
-from ..video.progress import Progress
+from ..video.progress import Progress, Work
 from .folder import is_joined
 from .long_job import LongJob
 from .options import FarmOptions
@@ -31,16 +32,23 @@ class Outcome:
     error: BdinnError | None = None
     """Why there's no result; if there's neither, it was there before."""
 
+    @property
+    def state(self) -> Literal["done", "damaged", "failed", "skipped"]:
+        """In a word: `damaged` is done, from a source that is; `skipped` was there before."""
+        if self.report is None:
+            return "skipped" if self.error is None else "failed"
+        return "damaged" if self.report.damaged else "done"
+
     def __str__(self) -> str:
         """A line of a table."""
         frames = "-" if self.report is None else f"{self.report.frames}"
-        if self.error is not None:
-            words = f"failed: {self.error}"
-        elif self.report is None:
-            words = "was there before"
-        else:
-            words = "done, damaged" if self.report.damaged else "done"
-        return f"{frames:>8} frames {self.seconds:>8.1f} s  {self.job.output}: {words}"
+        words = {
+            "done": "done",
+            "damaged": "done, damaged",
+            "failed": f"failed: {self.error}",
+            "skipped": "was there before",
+        }
+        return f"{frames:>8} frames {self.seconds:>8.1f} s  {self.job.output}: {words[self.state]}"
 
 
 class _Named(Progress):
@@ -52,6 +60,9 @@ class _Named(Progress):
 
     def advance(self, frames: int) -> None:
         self._progress.advance(frames)
+
+    def work(self, work: Work) -> None:
+        self._progress.work(work)
 
     def note(self, line: str) -> None:
         self._progress.note(line)
@@ -99,7 +110,11 @@ def run_one(job: VideoJob, options: DebandOptions, farm: FarmOptions, progress: 
 
 
 def run_all(
-    jobs: Sequence[VideoJob], options: DebandOptions, farm: FarmOptions, progress: Progress
+    jobs: Sequence[VideoJob],
+    options: DebandOptions,
+    farm: FarmOptions,
+    progress: Progress,
+    ended: Callable[[Outcome, int, int], None],
 ) -> list[Outcome]:
     """Debands many videos, whose chunks are one queue; one that fails doesn't stop the others.
 
@@ -109,6 +124,7 @@ def run_all(
         options: how to deband.
         farm: who does it, in what parts.
         progress: is told how it goes.
+        ended: is told what became of each as soon as it ends, with which so many of so many have.
 
     Returns:
         What became of each, in the order in which they ended.
@@ -123,7 +139,7 @@ def run_all(
             long.close()
         seconds = time.monotonic() - began.get(job.output, time.monotonic())
         outcomes.append(Outcome(job=job, seconds=seconds, report=report, error=error))
-        progress.note(f"{len(outcomes)} of {len(jobs)}: {outcomes[-1]}")
+        ended(outcomes[-1], len(outcomes), len(jobs))
 
     @contextmanager
     def ending(job: VideoJob) -> Iterator[None]:

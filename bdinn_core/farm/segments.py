@@ -22,6 +22,7 @@ from av.packet import Packet
 
 from ..errors import OutputError
 from ..options import DebandOptions
+from ..video.banding import BandingLooks
 from ..video.codecs import Encoding
 from ..video.containers import find_container
 from ..video.damage import Damage
@@ -31,7 +32,7 @@ from ..video.opening import reason
 from ..video.part_files import PartFile, sync
 from ..video.pipeline import deband, open_source
 from ..video.probe import VideoInfo, fraction
-from ..video.progress import Progress
+from ..video.progress import Progress, Work
 from ..video.track import Picture
 from .chunks import Chunk
 
@@ -97,6 +98,9 @@ class _Listener(Progress):
 
     def advance(self, frames: int) -> None:
         self._progress.advance(frames)
+
+    def work(self, work: Work) -> None:
+        self._progress.work(work)
 
     def warn(self, line: str) -> None:
         self.warnings.append(line)
@@ -185,6 +189,12 @@ def _keep_network(model: str, device: str, fp16: bool | None) -> object:
     return Debander(DebandOptions(model=model, device=device, fp16=fp16))
 
 
+@lru_cache(maxsize=1)
+def _keep_looks(_output: str) -> BandingLooks:
+    """Keeps what knows when a job's banding was last looked at, from one of its chunks to the next."""
+    return BandingLooks()
+
+
 def segment_suffix(encoding: Encoding) -> str:
     """The extension of files with such pictures."""
     return ".mov" if encoding.codec == "prores_ks" else ".nut"
@@ -196,7 +206,7 @@ def make_segment(task: Task, path: Path, progress: Progress) -> Segment:
     Args:
         task: what it is.
         path: of the file, which is there only once it's complete.
-        progress: is told about pictures, not about warnings, which the segment has.
+        progress: is told about pictures and work, not about warnings, which the segment has.
 
     Raises:
         BdinnError: if anything is wrong; then there's no file.
@@ -211,7 +221,7 @@ def make_segment(task: Task, path: Path, progress: Progress) -> Segment:
         source.narrow(chunk.begin, chunk.end, chunk.first_picture, chunk.at_key)
         writer = opened.enter_context(closing(_SegmentWriter(path, track.info, task, listener)))
         encodings = {track.index: task.encoding}
-        report = deband(job, task.options, source, encodings, writer, listener)
+        report = deband(job, task.options, source, encodings, writer, listener, _keep_looks(job.output))
         writer.finish()
     return Segment(
         number=chunk.number,

@@ -88,6 +88,11 @@ class PixelFormat:
         """Whether FFmpeg has this format."""
         return self.name in ffmpeg_names
 
+    @property
+    def depth(self) -> int:
+        """Bits of integers, or 32 for single precision, as `with_depth` takes it."""
+        return 32 if self.is_float else self.bit_depth
+
     def with_depth(self, depth: int) -> "PixelFormat":
         """The same planes at 8..16 integer bits, or, for 32, in single precision."""
         return replace(self, bit_depth=depth, is_float=depth == 32)

@@ -1,18 +1,16 @@
-"""Running a job: reading, debanding and writing at the same time, a bounded way ahead of each other."""
+"""Running a job: what reads, what debands, what writes, and how it ended."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from itertools import batched
 from typing import NamedTuple
 
 import numpy as np
-from av.packet import Packet
 
-from ..errors import InputError, OptionError
+from ..errors import OptionError
 from ..options import DebandOptions
 from ..planes import Frame
+from .banding import BandingLooks
 from .codecs import Encoding, choose_codec, plan_encoding
 from .damage import Damage
 from .formats import alpha_to_depth
@@ -23,17 +21,12 @@ from .masks import Mask, MaskClip, open_mask
 from .output import Writer, check_output
 from .progress import Progress
 from .reader import Source
+from .stages import Stages
 from .track import Picture, Track
-from .workers import Pipe, Workers
 from .writer import MediaWriter
 from .y4m import Y4MWriter, is_y4m, plan_y4m
 
-__all__ = ["Report", "deband", "open_source", "plan_encodings", "run_job"]
-
-AHEAD = 4
-"""Pictures a stage may be ahead of the next: enough to even out key frames and scene cuts."""
-AHEAD_BYTES = 2**27
-"""What they may take of memory: of pictures larger than 4K, only those in work are held."""
+__all__ = ["Filter", "Report", "deband", "open_filters", "open_source", "plan_encodings", "run_job"]
 
 
 class Report(NamedTuple):
@@ -98,6 +91,7 @@ def deband(
     encodings: Mapping[int, Encoding],
     writer: Writer,
     progress: Progress,
+    looks: BandingLooks | None = None,
 ) -> Report:
     """Hands a source's pictures on to a writer, debanded, and the packets it wants as they are.
 
@@ -108,26 +102,51 @@ def deband(
         encodings: what the pictures become, by the index of their track.
         writer: takes the result; it isn't finished.
         progress: is told how it goes.
+        looks: measures the banding of some; `None` begins with the first.
 
     Raises:
         BdinnError: if anything is wrong.
     """
-    masks: dict[int, Mask] = {}
+    depths = {index: encoding.pixel.depth for index, encoding in encodings.items()}
+    with open_filters(job, options, source, depths, progress.warn) as filters:
+        batch_size = max(each.batch_size for each in filters)
+        looks = looks or BandingLooks()
+        stages = Stages(source, filters, batch_size, looks, writer, progress, job.keep_partial)
+        stages.run()
+    damages = [damage for damage in (source.damage, *(each.mask_damage for each in filters)) if damage]
+    return Report(stages.count, damages, None if stages.failure is None else f"{stages.failure}")
+
+
+@contextmanager
+def open_filters(
+    job: VideoJob,
+    options: DebandOptions,
+    source: Source,
+    depths: Mapping[int, int],
+    warn: Callable[[str], None],
+) -> Iterator[list["Filter"]]:
+    """What debands the pictures of each track of a source, while its mask is open.
+
+    Args:
+        job: how the mask is read.
+        options: how to deband; `mask` is the job's.
+        source: what's read.
+        depths: of the results, by the index of their track, as `DebandOptions.output_depth`.
+        warn: is told when tiles become smaller.
+
+    Raises:
+        BdinnError: if the mask can't be read, or the model can't be loaded.
+    """
     with ExitStack() as opened:
-        if job.mask is not None:
-            for track in source.tracks:
-                mask = masks[track.index] = open_mask(job, job.mask, source, track.info)
-                if isinstance(mask, MaskClip):
-                    opened.enter_context(closing(mask))
+        masks: list[Mask | None] = []
+        for track in source.tracks:
+            mask = None if job.mask is None else open_mask(job, job.mask, source, track.info)
+            if isinstance(mask, MaskClip):
+                opened.enter_context(closing(mask))
+            masks.append(mask)
         opened.enter_context(_torch_threads(job.threads))
-        filters = [
-            _Filter(track.index, options, encodings[track.index], masks.get(track.index), progress.warn)
-            for track in source.tracks
-        ]
-        count, failure = _run_stages(source, filters, writer, progress, job.keep_partial)
-    clips = [mask for mask in masks.values() if isinstance(mask, MaskClip)]
-    damages = [damage for damage in (source.damage, *(clip.damage for clip in clips)) if damage]
-    return Report(count, damages, None if failure is None else f"{failure}")
+        tracks = zip(source.tracks, masks, strict=True)
+        yield [Filter(track.index, options, depths[track.index], mask, warn) for track, mask in tracks]
 
 
 def open_source(job: VideoJob, options: DebandOptions, warn: Callable[[str], None]) -> Source:
@@ -222,14 +241,14 @@ def _torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _Filter:
+class Filter:
     """Debands the pictures of one track."""
 
     def __init__(
         self,
         index: int,
         options: DebandOptions,
-        encoding: Encoding,
+        depth: int,
         mask: Mask | None,
         warn: Callable[[str], None],
     ) -> None:
@@ -237,10 +256,15 @@ class _Filter:
 
         self._index = index
         still = mask if isinstance(mask, np.ndarray) else None
-        depth = 32 if encoding.pixel.is_float else encoding.pixel.bit_depth
         self._engine = Debander(replace(options, mask=still, output_depth=depth), warn)
         self._clip = mask if isinstance(mask, MaskClip) else None
         self.batch_size = self._engine.batch_size
+        """How many pictures are best handed over at once."""
+
+    @property
+    def mask_damage(self) -> Damage | None:
+        """What was found wrong with the mask, if that's a clip."""
+        return None if self._clip is None else self._clip.damage
 
     def __call__(self, batch: Sequence[Picture]) -> list[Picture]:
         """What becomes of those that are of this track."""
@@ -250,71 +274,6 @@ class _Filter:
         masks = None if self._clip is None else [self._clip.at(p) for p in own]
         frames = self._engine.process([p.content for p in own], own[0].number, masks)
         return [_result(p, frame) for p, frame in zip(own, frames, strict=True)]
-
-
-def _ahead(source: Source, batch_size: int) -> int:
-    """How many pictures may wait for a stage: one for each in a batch, and some to even out."""
-    info = max((track.info for track in source.tracks), key=lambda info: info.width * info.height)
-    bytes_each = 2 * sum(  # the planes, and the decoded frame
-        info.format.dtype.itemsize * math.prod(info.format.plane_size(info.width, info.height, p))
-        for p in range(info.format.num_planes)
-    )
-    return batch_size + min(AHEAD, AHEAD_BYTES // bytes_each)
-
-
-def _run_stages(
-    source: Source,
-    filters: Sequence[_Filter],
-    writer: Writer,
-    progress: Progress,
-    keep_partial: bool,
-) -> tuple[int, InputError | None]:
-    """Reads and writes in threads of their own and debands in this one, where Ctrl-C arrives.
-
-    Returns:
-        The number of pictures, and why there are no more of them, if that's a failure to be lived with.
-    """
-    batch_size = max(deband.batch_size for deband in filters)
-    ahead = _ahead(source, batch_size)
-    decoded: Pipe[Picture] = Pipe(ahead)
-    results: Pipe[Picture | Packet] = Pipe(ahead)
-    count = 0
-    failure: InputError | None = None
-
-    def read() -> None:
-        nonlocal failure
-        try:
-            for item in source.items(writer.streams):
-                if isinstance(item, Picture):
-                    decoded.put(item)
-                else:
-                    results.put(item)
-        except InputError as error:
-            if not keep_partial:
-                raise
-            failure = error
-        decoded.finish()
-
-    def write() -> None:
-        for item in results:
-            if isinstance(item, Picture):
-                writer.picture(item)
-                progress.advance(1)
-            else:
-                writer.packet(item)
-
-    with Workers(decoded, results) as workers:
-        workers.start(read)
-        workers.start(write)
-        for batch in batched(decoded, batch_size):
-            count += len(batch)
-            # In one name, so that what they were made of is held no longer.
-            batch = [picture for deband in filters for picture in deband(batch)]
-            for picture in batch:
-                results.put(picture)
-        results.finish()
-        workers.join()
-    return count, failure
 
 
 def _result(picture: Picture, frame: Frame) -> Picture:

@@ -1,12 +1,13 @@
 """Threads that hand items on to one another, and fail together."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from threading import Condition, Thread
+from threading import Condition, Thread, local
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Pipe", "Stopped", "Workers"]
+__all__ = ["Pipe", "Stopped", "Stopwatch", "Workers"]
 
 JOIN_SECONDS = 3
 """How long a failed job waits for a thread that doesn't come back, such as a read from a silent pipe."""
@@ -64,9 +65,37 @@ class Pipe[T]:
 
     def _wait(self, ready: Callable[[], object]) -> None:
         while not self._stopped and not ready():
+            began = time.monotonic()
             self._changed.wait(WAIT_SECONDS)
+            _here.seconds_waited += time.monotonic() - began
         if self._stopped:
             raise Stopped
+
+
+class _Thread(local):
+    """What belongs to a thread."""
+
+    seconds_waited = 0.0
+    """At pipes."""
+
+
+_here = _Thread()
+
+
+class Stopwatch:
+    """Times the work of the thread that makes it; while that waits at a pipe, it stands still."""
+
+    def __init__(self) -> None:
+        self._last = _work_clock()
+
+    def lap(self) -> float:
+        """Seconds at work since the last lap, or since it was made."""
+        last, self._last = self._last, _work_clock()
+        return self._last - last
+
+
+def _work_clock() -> float:
+    return time.monotonic() - _here.seconds_waited
 
 
 class Workers:

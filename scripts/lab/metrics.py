@@ -1,20 +1,15 @@
 """How close a result is to the truth, in smooth and in detailed regions apart; and CAMBI."""
 
-import gc
-import json
-import tempfile
 from collections.abc import Sequence
-from fractions import Fraction
-from pathlib import Path
+from contextlib import closing
 
-import av
-import av.filter
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bdinn_core.video.cambi import Cambi
+
 __all__ = [
-    "CAMBI_MIN_PX",
     "CONTOUR_PX",
     "LEAST_SHARE",
     "cambi",
@@ -26,8 +21,6 @@ __all__ = [
 
 CONTOUR_PX = 4
 """Pixels over which the contour error looks for a change."""
-CAMBI_MIN_PX = 216
-"""The least side of a picture that CAMBI scores."""
 LEAST_SHARE = 0.02
 """A region smaller than this share of a plane isn't scored."""
 PEAK = 255.0
@@ -75,41 +68,9 @@ def contour_error(error: np.ndarray, smooth: np.ndarray) -> float:
 
 
 def cambi(planes: Sequence[np.ndarray], max_log_contrast: int | None = None) -> float:
-    """Mean CAMBI (libvmaf) of luma planes: 0 is no banding, about 5 slightly annoying, 24 the worst seen.
-
-    Args:
-        planes: (height, width) uint16 codes of 10 bits. Dither first: CAMBI takes a correct but
-            undithered gradient for a banded one. At least `CAMBI_MIN_PX` a side.
-        max_log_contrast: Logarithm of the largest step that counts, in codes; CAMBI's own is 2: steps of
-            one 8-bit level. At 5 the steps of coarse sources count too.
-    """
+    """Mean CAMBI of luma planes, (height, width) uint16 codes of 10 bits; see `bdinn_core.video.cambi`."""
     height, width = planes[0].shape
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "cambi.json"
-        contrast = "" if max_log_contrast is None else f"\\:max_log_contrast={max_log_contrast}"
-        _run_libvmaf(planes, width, height, log, f"name=cambi{contrast}")
-        gc.collect()  # the log is written when the graph is freed, and graph and filters form a cycle
-        frames = json.loads(log.read_text())["frames"]
-    # Its name has the options in it.
-    return float(np.mean([v for frame in frames for k, v in frame["metrics"].items() if "cambi" in k]))
-
-
-def _run_libvmaf(planes: Sequence[np.ndarray], width: int, height: int, log: Path, feature: str) -> None:
-    """Pushes the planes through libvmaf, which writes its log when the graph is freed."""
-    graph = av.filter.Graph()
-    inputs = [
-        graph.add_buffer(width=width, height=height, format="gray10le", time_base=Fraction(1, 25), name=name)
-        for name in ("distorted", "reference")
-    ]
-    vmaf = graph.add("libvmaf", f"feature={feature}:log_path={log}:log_fmt=json:model=")
-    sink = graph.add("buffersink")
-    for pad, source in enumerate(inputs):
-        source.link_to(vmaf, 0, pad)
-    vmaf.link_to(sink)
-    graph.configure()
-    for number, plane in enumerate(planes):
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(plane), format="gray10le")
-        for source in inputs:
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            source.push(frame)
-        sink.pull()  # the filter runs only when its output is asked for
+    with closing(Cambi(width, height, max_log_contrast)) as scorer:
+        for plane in planes:
+            scorer.push(plane)
+        return float(np.mean(scorer.finish()))

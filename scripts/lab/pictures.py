@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import click
 import numpy as np
 
 from bdinn_core.ycbcr import YCbCr
-
-from .png import read_png
 
 __all__ = [
     "HELD_OUT",
@@ -20,6 +19,7 @@ __all__ = [
     "load_picture",
     "load_pictures",
     "pictures_option",
+    "read_png",
     "rgb_to_planes",
     "subsample_420",
 ]
@@ -101,6 +101,12 @@ def list_pictures(folder: Path, *, held_out: bool) -> list[tuple[Path, bool]]:
     lines = (folder / INDEX).read_text(encoding="utf-8").splitlines()[1:]
     rows = [line.split("\t") for line in lines if line.strip()]
     return [(folder / row[0], row[1] == "smooth") for row in rows if (row[0] in HELD_OUT) == held_out]
+
+
+def read_png(path: Path) -> np.ndarray:
+    """A picture as RGB, (height, width, 3) uint16."""
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0)).to_ndarray(format="rgb48le")
 
 
 def load_picture(path: Path, smooth_is_true: bool) -> Picture:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .metrics import CAMBI_MIN_PX, LEAST_SHARE, cambi, contour_error, region_psnr, smooth_mask
+from bdinn_core.video.cambi import Cambi
+
+from .metrics import LEAST_SHARE, cambi, contour_error, region_psnr, smooth_mask
 
 __all__ = ["PlaneScorer", "Row", "mean", "select"]
 
@@ -68,7 +70,7 @@ class PlaneScorer:
         smooth = smooth_mask(torch.from_numpy(truth)[None, None])[0, 0].numpy()
         self._detail = ~smooth
         self._smooth = smooth & smooth_is_true
-        self._cambi = _cambis(truth) if with_cambi and min(truth.shape) >= CAMBI_MIN_PX else None
+        self._cambi = _cambis(truth) if with_cambi and Cambi.takes(*truth.shape) else None
 
     def __call__(self, result: np.ndarray) -> dict[str, Any]:
         """The scores of `Row`, by name."""
