@@ -1,34 +1,32 @@
-"""`bdinn-video IN OUT`: parses the command line, builds the two option objects, runs the job.
+"""`bdinn-video IN OUT`: parses the command line, builds the option objects, runs the job.
 
-Flags, defaults and help come from the fields of `DebandOptions` and `VideoJob` and the docstrings
-under them, so that each is written once. Nothing is ever printed on standard output: it may be y4m.
+Flags, defaults and help come from the fields of option classes and the docstrings under them, so that each is
+written once. A job prints nothing on standard output: it may be y4m.
 """
 
-import ast
-import inspect
 import os
-import re
 import shlex
 import signal
 import subprocess
 import sys
-import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, fields, replace
-from fractions import Fraction
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
 from threading import Timer
 from typing import Any, NoReturn
 
 import click
 
-from .console import Console
+from .console import KINDS, Console, open_console
 from .environment import FOR_TORCH
 from .errors import BdinnError, OptionError, is_out_of_memory, unexpected
 from .farm import FarmOptions, has_status, read_status, run_all, run_one
 from .farm.batch import find_files, is_batch, longest_first, make_folders, pair_outputs
-from .options import DITHERS, DebandOptions
+from .flags import Parsed, flag_fields, flags_of, times
+from .options import DebandOptions
+from .show.files import check_report, write_preview, write_report
 from .video import VideoJob
+from .video.opening import STDIO
 
 __all__ = ["Terminated", "main"]
 
@@ -38,144 +36,18 @@ EXIT_INPUT, EXIT_USAGE, EXIT_DAMAGED, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 3, 1
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-class _Parsed(click.ParamType):
-    """A parameter type from a function of the argument's text that raises `ValueError` or divides by zero."""
-
-    def __init__(self, parse: Callable[[str], object], name: str) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} isn't {self.name}", param, ctx)
-
-
-def _numbers(text: str) -> float | tuple[float, ...]:
-    values = [float(part) for part in text.split(",")]
-    return tuple(values) if len(values) > 1 else values[0]
-
-
-def _step(text: str) -> float | str:
-    return text if text == "auto" else float(text)
-
-
-def _planes(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
-
-
-def _seconds(text: str) -> Fraction:
-    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?|\.\d+)", text)
-    if match is None:
-        raise ValueError(text)
-    hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
-
-
-def _stream(text: str) -> int | str:
-    return text if text == "all" else int(text)
-
-
-def _rate(text: str) -> Fraction:
-    return _NTSC_RATES.get(text) or Fraction(text)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise ValueError(text)
-    return key, value
-
-
-_NO_FLAGS = {(DebandOptions, "mask"), (FarmOptions, "devices")}
-_NTSC_RATES = {
-    f"{rate * 1000 / 1001:.{digits}f}": Fraction(rate * 1000, 1001)
-    for rate in (24, 30, 48, 60, 120)
-    for digits in (2, 3)
-}
-"""Rates that people round when they write them."""
-_NUMBERS = _Parsed(_numbers, "a number, or three separated by commas")
-_TIME = _Parsed(_seconds, "seconds or hh:mm:ss.ms")
-_FLAGS: dict[str, dict[str, Any]] = {
-    "strength": {"type": _NUMBERS, "metavar": "X[,X,X]"},
-    "grain": {"type": _NUMBERS, "metavar": "X[,X,X]"},
-    "step": {"type": _Parsed(_step, "auto or a number"), "metavar": "auto|X"},
-    "planes": {"type": _Parsed(_planes, "plane numbers separated by commas"), "metavar": "0,1,2"},
-    "dither": {"metavar": "|".join(DITHERS)},
-    "dynamic_grain": {"names": ["--dynamic-grain/--no-dynamic-grain"]},
-    "fp16": {"names": ["--fp16/--no-fp16"]},
-    "output_depth": {
-        "help": "Bits of the result, 8..16, or 32 for single-precision float. "
-        "-1 is at least 10, and no fewer than the source's, where the encoder has them."
-    },
-    "tile_size": {"type": int},
-    "overlap": {"type": int},
-    "batch": {"type": int},
-    "mask": {"metavar": "FILE"},
-    "crf": {"type": float},
-    "encoder_options": {
-        "names": ["-e", "--encoder-option"],
-        "type": _Parsed(_pair, "key=value"),
-        "metavar": "KEY=VALUE",
-        "multiple": True,
-    },
-    "video_stream": {"type": _Parsed(_stream, "a number or all"), "metavar": "N|all"},
-    "rate": {"type": _Parsed(_rate, "a rate such as 24, 23.976 or 24000/1001"), "metavar": "RATE"},
-    "chunk_seconds": {"type": _Parsed(Fraction, "a number of seconds"), "metavar": "SECONDS"},
-    "workers": {"metavar": "N"},
-    "extension": {"metavar": ".EXT"},
-    "ray": {"metavar": "auto|ADDRESS"},
-    "device": {"metavar": "auto|cpu|cuda[:N][,cuda:N]"},
-    "start": {"type": _TIME, "metavar": "TIME"},
-    "end": {"type": _TIME, "metavar": "TIME"},
-    "overwrite": {"names": ["-y", "--overwrite"]},
-}
-"""What a flag's name and its field's default don't tell of how it's written."""
-
-
-def _field_docs(options: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(options))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    docs: dict[str, str] = {}
-    for above, below in pairwise(body.body):
-        if isinstance(above, ast.AnnAssign) and isinstance(below, ast.Expr):
-            doc = " ".join(ast.literal_eval(below.value).replace("`", "").split())
-            docs[ast.unparse(above.target)] = doc.replace("None is", "Left out, it's")
-    return docs
-
-
-def _flag_fields(options: type) -> list[Field[Any]]:
-    """The fields of an option class that have a flag.
-
-    `mask` is the job's file, not the engine's array; devices are named together.
-    """
-    flags = [field for field in fields(options) if field.default is not MISSING]
-    return [field for field in flags if (options, field.name) not in _NO_FLAGS]
-
-
-def _flag(field: Field[Any], doc: str) -> click.Option:
-    settings: dict[str, Any] = {"default": field.default, **_FLAGS.get(field.name, {})}
-    if field.default is False:
-        settings["is_flag"] = True
-    names = settings.pop("names", [f"--{field.name.replace('_', '-')}"])
-    settings.setdefault("help", doc)
-    return click.Option([*names, field.name], show_default=field.default not in (None, ()), **settings)
-
-
 def _command() -> click.Command:
     parameters: list[click.Parameter] = [
         click.Argument(["source"], metavar="IN"),
-        click.Argument(["output"], metavar="OUT"),
+        click.Argument(["output"], metavar="OUT", required=False),
     ]
     for options in (DebandOptions, VideoJob, FarmOptions):
-        docs = _field_docs(options)
-        parameters += [_flag(field, docs[field.name]) for field in _flag_fields(options)]
-    status = "Say how far the job is that makes OUT, running or stopped, and do nothing."
-    parameters.append(click.Option(["--status"], is_flag=True, help=status))
+        parameters += flags_of(options)
+    parameters += _modes()
+    progress = """How progress is told on standard error: by a bar, or a line every 10 s where there is no
+    terminal; in json, for programs; or not at all (none), but for warnings, notes and errors."""
+    how = {"type": click.Choice(KINDS), "default": "bar", "show_default": True, "help": progress}
+    parameters.append(click.Option(["--progress"], **how))
     about = """Removes banding from the video IN and writes OUT, with its sound, subtitles and all else.
 
     IN and OUT may be -, for y4m on standard input and output, or image sequences such as frames/%05d.png.
@@ -184,23 +56,71 @@ def _command() -> click.Command:
     return click.Command("bdinn-video", params=parameters, callback=_run, help=about)
 
 
-def _run(**values: Any) -> int:
+def _modes() -> list[click.Parameter]:
+    """Flags for what else can be done with a job than doing it, or besides."""
+    status = "Say how far the job is that makes OUT, running or stopped, and do nothing."
+    preview = """Draw source and result at these times, or where there's most banding (auto), into OUT, a
+    .png: as they are, with contrast raised, and what was changed. Do nothing else."""
+    analyze = "Say what is found in IN, plane by plane, and the settings that would be used; write nothing."
+    report = "Make a page about the job, too: pictures to compare, curves of the banding before and after."
+    moments = Parsed(times, "auto, or times separated by commas")
+    return [
+        click.Option(["--status"], is_flag=True, help=status),
+        click.Option(["--preview"], type=moments, metavar="TIME[,TIME]|auto", help=preview),
+        click.Option(["--analyze"], is_flag=True, help=analyze),
+        click.Option(["--report"], metavar="FILE.html", help=report),
+    ]
+
+
+def _run(console: Console, **values: Any) -> int:
+    preview, analysis, report = values["preview"], values["analyze"], values["report"]
+    values["output"] = _output(values)
     values["device"], *others = devices = values["device"].split(",")
     values["devices"] = devices if others else ()
-    deband = DebandOptions(**{f.name: values[f.name] for f in _flag_fields(DebandOptions)})
+    deband = DebandOptions(**{f.name: values[f.name] for f in flag_fields(DebandOptions)})
     job = VideoJob(**{f.name: values[f.name] for f in fields(VideoJob)})
     farm = FarmOptions(**{f.name: values[f.name] for f in fields(FarmOptions)})
     if is_batch(job.source):
-        return _run_batch(job, deband, farm, values["status"])
+        if preview or analysis or report:
+            raise OptionError("preview, analyze and report are for one video: name it, instead of many")
+        return _run_batch(job, deband, farm, values["status"], console)
     if values["status"]:
         print(read_status(job.output))
         return 0
-    with Console() as console:
-        report = run_one(job, deband, farm, console)
-    return EXIT_DAMAGED if report.damaged else 0
+    if preview:
+        write_preview(job, deband, preview, console.note)
+        console.note(f"{job.output} is there to be looked at")
+        return 0
+    if analysis:
+        from .show.analysis import analyze  # late, since it imports torch
+
+        print(*analyze(job, deband), sep="\n")
+        return 0
+    if report:
+        check_report(job, report)
+    with console:
+        ended = run_one(job, deband, farm, console)
+    if report:
+        console.note(f"looking at source and result for {report}")
+        write_report(job, deband, report, ended.frames, console.figures(), values["command"])
+    return EXIT_DAMAGED if ended.damaged else 0
 
 
-def _run_batch(batch: VideoJob, deband: DebandOptions, farm: FarmOptions, status: bool) -> int:
+def _output(values: dict[str, Any]) -> str:
+    """OUT, or what stands for it where there needn't be one."""
+    output, source = values["output"], values["source"]
+    if output is not None:
+        return output
+    if values["preview"]:
+        return f"{Path(source).stem}.preview.png"
+    if values["analyze"]:
+        return STDIO
+    raise click.UsageError("Missing argument 'OUT'.")
+
+
+def _run_batch(
+    batch: VideoJob, deband: DebandOptions, farm: FarmOptions, status: bool, console: Console
+) -> int:
     outputs = pair_outputs(find_files(batch.source, batch.output), batch.output, farm.extension)
     if status:
         found = [read_status(output) for output in filter(has_status, outputs.values())]
@@ -208,15 +128,10 @@ def _run_batch(batch: VideoJob, deband: DebandOptions, farm: FarmOptions, status
         return 0
     make_folders(outputs.values())
     jobs = [replace(batch, source=name, output=outputs[name]) for name in longest_first([*outputs])]
-    with Console() as console:
-        outcomes = run_all(jobs, deband, farm, console)
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    damaged = [outcome for outcome in outcomes if outcome.report is not None and outcome.report.damaged]
-    for outcome in sorted(outcomes, key=lambda outcome: (outcome.error is not None, outcome.job.output)):
-        print(outcome, file=sys.stderr)
-    counts = f"{len(outcomes)} files: {len(failed)} failed, {len(damaged)} are damaged"
-    print(counts, file=sys.stderr)
-    return EXIT_DAMAGED if failed or damaged else 0
+    with console:
+        outcomes = run_all(jobs, deband, farm, console, console.tell_file)
+    console.tell_files(outcomes)
+    return EXIT_DAMAGED if {outcome.state for outcome in outcomes} & {"failed", "damaged"} else 0
 
 
 class Terminated(BaseException):
@@ -254,8 +169,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = {number: signal.signal(number, _terminate) for number in ending}
     hook, sys.unraisablehook = sys.unraisablehook, _send_again
     arguments = sys.argv[1:] if arguments is None else arguments
+    console = Console()
     try:
         with _command().make_context("bdinn-video", list(arguments)) as context:
+            context.params["console"] = console = open_console(context.params.pop("progress"))
+            context.params["command"] = _in_shell(arguments)
             return context.command.invoke(context)
     except click.exceptions.Exit as done:  # --help
         return done.exit_code
@@ -264,15 +182,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = " ".join(message.split())
         kept = "; ".join(getattr(error, "__notes__", []))
         if kept:
-            words = ["bdinn-video", *(word for word in arguments if word != "--restart")]
-            command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+            command = _in_shell(word for word in arguments if word != "--restart")
             message = f"{message}; {kept}; go on by `{command}`, or begin anew by `{command} --restart`"
-        print(f"Error: {message}", file=sys.stderr)
+        console.fail(message, code)
         return code
     finally:
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _in_shell(arguments: Iterable[str]) -> str:
+    """The command line that has these arguments."""
+    words = ["bdinn-video", *arguments]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

@@ -1,0 +1,1 @@
+"""Showing what debanding does: pictures to look at, figures, and a report."""

@@ -1,0 +1,162 @@
+"""Previews: a picture that shows source and result, contrast raised, and what was changed.
+
+Of one time it shows the whole picture; of several, a row each with the part that has most bands.
+"""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..engine import Debander
+from ..measure import band_edges, in_steps, mean_change, measure_plane
+from ..options import DebandOptions
+from ..planes import Frame
+from ..steps import plane_step
+from ..video.job import VideoJob
+from .colours import Colours, changes, draw
+from .lettering import letter
+from .samples import Sample, clock, deband_at, picture_at, spread
+
+__all__ = ["Window", "draw_preview", "window_of"]
+
+CONTRAST = 16
+"""Factor of the raised contrast: a band of one 8-bit step can be seen on any screen."""
+LARGEST = (1920, 1080)
+"""Of one time, the most that's shown; larger pictures are shown in part."""
+LARGEST_OF_MANY = (480, 270)
+LOOKED_AT, MOST = 24, 4
+"""How many pictures are looked at for the most banded, and how many of these are shown."""
+GRID_PX = 4
+"""What a window's corner is a multiple of: of chroma's pixels, however it's subsampled."""
+GAP_PX = 4
+FULL_CHANGE = 1.0
+"""The change, in 8-bit steps, that a map shows in full colour."""
+_RAISED, _LOWERED = (255, 150, 40), (60, 150, 255)
+_BEFORE, _AFTER = (255, 150, 40), (60, 220, 255)
+
+Window = tuple[int, int, int, int]
+"""A part of a picture: left, top, width, height in pixels of its first plane."""
+
+
+def draw_preview(
+    job: VideoJob,
+    options: DebandOptions,
+    times: Sequence[Fraction] | Literal["auto"],
+    tell: Callable[[str], None],
+) -> np.ndarray:
+    """Draws the preview of a source.
+
+    Args:
+        job: names the source and how it's read.
+        options: how to deband it.
+        times: in seconds after its first picture; `auto` finds the most banded pictures.
+        tell: is told a line about each picture.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        BdinnError: if a picture can't be read or debanded.
+    """
+    network = Debander(options)  # held, so that it's loaded once
+    if times == "auto":
+        times = _most_banded_times(job, options)
+    rows: list[np.ndarray] = []
+    for time in times:
+        sample = deband_at(job, options, time)
+        tell(_describe(sample))
+        cells = _cells(sample, LARGEST if len(times) == 1 else LARGEST_OF_MANY)
+        rows.append(_grid([cells[:3], cells[3:]] if len(times) == 1 else [cells]))
+    del network
+    return _stack(rows, 0)
+
+
+def _most_banded_times(job: VideoJob, options: DebandOptions) -> Sequence[Fraction]:
+    """Those of the most banded pictures, in order."""
+    times = spread(job, options, LOOKED_AT)
+    found = [(measure_plane(picture_at(job, options, time).frame, 0).banding, time) for time in times]
+    return sorted(time for _, time in sorted(found, reverse=True)[:MOST])
+
+
+def _describe(sample: Sample) -> str:
+    before = measure_plane(sample.source, 0)
+    after = measure_plane(sample.result, 0, before.step)
+    change = mean_change(sample.source, sample.result, 0)
+    return (
+        f"{clock(sample.time)}: banding {100 * before.banding:.1f} % -> {100 * after.banding:.1f} %, "
+        f"mean change {change:.2f} of an 8-bit step"
+    )
+
+
+def _cells(sample: Sample, largest: tuple[int, int]) -> list[np.ndarray]:
+    """The pictures of a sample, each with its title: as it is, and what changed; with contrast, and bands."""
+    source, result = sample.source, sample.result
+    window = window_of(source, *largest)
+    colours = Colours.of(sample.info)
+    whole = window[2:] == (source.width, source.height)
+    time = clock(sample.time) + ("" if whole else f", {window[2]}x{window[3]} at {window[0]},{window[1]}")
+    pictures = {
+        f"source  {time}": draw(source, colours),
+        "result": draw(result, colours),
+        "changes: orange brighter, blue darker": _draw_changes(changes(source, result)),
+        f"source, contrast x{CONTRAST}": draw(source, colours, CONTRAST),
+        f"result, contrast x{CONTRAST}": draw(result, colours, CONTRAST),
+        "edges of bands: orange source, cyan left in result": _draw_bands(source, result),
+    }
+    left, top, width, height = window
+    return [
+        _titled(title, picture[top : top + height, left : left + width])
+        for title, picture in pictures.items()
+    ]
+
+
+def _draw_changes(change: torch.Tensor) -> np.ndarray:
+    """A map: black is unchanged."""
+    amount = (change / FULL_CHANGE).clamp(-1, 1).numpy()[..., None]
+    rgb = np.maximum(amount, 0) * np.array(_RAISED) + np.maximum(-amount, 0) * np.array(_LOWERED)
+    return rgb.round().astype(np.uint8)
+
+
+def _draw_bands(source: Frame, result: Frame) -> np.ndarray:
+    """Where the first plane has edges of bands."""
+    step = plane_step(source, 0)
+    picture = np.zeros((source.height, source.width, 3), np.uint8)
+    for frame, colour in ((source, _BEFORE), (result, _AFTER)):
+        values = in_steps(frame.planes[0], frame.format, 0) / step
+        picture[band_edges(values, sides=False).numpy()] = colour
+    return picture
+
+
+def window_of(frame: Frame, width: int, height: int) -> Window:
+    """The part of that size that has most edges of bands; the whole picture, if it's no larger."""
+    width, height = min(width, frame.width), min(height, frame.height)
+    found = band_edges(in_steps(frame.planes[0], frame.format, 0) / plane_step(frame, 0))
+    sums = F.pad(found.double().cumsum(0).cumsum(1), (1, 0, 1, 0))  # of all above and to the left
+    inside = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    inside = inside[::GRID_PX, ::GRID_PX]
+    top, left = divmod(int(inside.argmax()), inside.shape[1])
+    return GRID_PX * left, GRID_PX * top, width, height
+
+
+def _titled(title: str, picture: np.ndarray) -> np.ndarray:
+    return np.concatenate([letter(title, picture.shape[1]), picture])
+
+
+def _grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    return _stack([_stack(row, 1) for row in rows], 0)
+
+
+def _stack(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
+    """Pictures side by side (1) or one below the other (0), with gaps, at the size of the largest."""
+    across = max(picture.shape[1 - axis] for picture in pictures)
+    parts: list[np.ndarray] = []
+    for number, picture in enumerate(pictures, 1):
+        pad = [(0, 0)] * 3
+        pad[axis] = (0, GAP_PX if number < len(pictures) else 0)
+        pad[1 - axis] = (0, across - picture.shape[1 - axis])
+        parts.append(np.pad(picture, pad))
+    return np.concatenate(parts, axis)

@@ -1,0 +1,146 @@
+"""Reports: one page about a job, to be looked at in a browser, without a network.
+
+A picture's result depends on the picture, its number and the options alone. So a report is made behind a job,
+however that was done: some pictures of the source are debanded once more, and compared with the file's.
+"""
+
+import json
+import zlib
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..options import DebandOptions
+from ..planes import Frame
+from ..quantize import change_depth, quantize
+from ..transfer import upload
+from ..video.job import VideoJob
+from .colours import GREY_FACTOR, RADIUS_PX, Colours
+from .facts import tables
+from .preview import FULL_CHANGE, Window, window_of
+from .samples import clock
+from .verdict import judge
+from .watch import Kept, Watched, watch
+
+__all__ = ["make_report"]
+
+SHOWN = (960, 540)
+"""Most of a picture that's shown, so that a page has a few MB."""
+
+_THREE = "source → filtered → file"
+
+
+def make_report(
+    job: VideoJob, options: DebandOptions, frames: int, figures: Mapping[str, str], command: str
+) -> str:
+    """Makes the report of a job that's done.
+
+    Args:
+        job: names source and result.
+        options: how it was debanded.
+        frames: how many pictures the result has.
+        figures: more to be told about the run, by name, such as its speed.
+        command: the command line.
+
+    Returns:
+        A page of HTML.
+
+    Raises:
+        BdinnError: if source or result can't be read.
+    """
+    watched = watch(job, options, frames)
+    data = {
+        "files": {"source": job.source, "output": job.output},
+        "verdict": [sentence._asdict() for sentence in judge(watched)],
+        "figures": [*_figures(watched, frames).items(), *figures.items()],
+        "curves": _curves(watched),
+        "frames": [_pack_picture(kept) for kept in watched.kept],
+        "colours": asdict(Colours.of(watched.source)),
+        "radius": RADIUS_PX,
+        "greyFactor": GREY_FACTOR,
+        "fullChange": FULL_CHANGE,
+        "tables": tables(job, options, watched, command),
+    }
+    return _page(data)
+
+
+def _figures(watched: Watched, frames: int) -> dict[str, str]:
+    figures = {"pictures (looked at)": f"{frames} ({len(watched.times)})"}
+    if watched.cambi is not None:
+        figures[f"CAMBI: {_THREE}"] = " → ".join(f"{mean(scores):.1f}" for scores in watched.cambi.values())
+    shares = (100 * mean(shares) for shares in watched.banding.values())
+    figures[f"pixels at edges of bands: {_THREE}"] = " → ".join(f"{share:.1f} %" for share in shares)
+    figures["mean change, in 8-bit steps"] = f"{mean(watched.change['filtered']):.2f}"
+    return figures
+
+
+def _curves(watched: Watched) -> dict[str, Any]:
+    title = "Banding: CAMBI at 10 bits (0 is none, about 5 slightly annoying, 24 the worst seen)"
+    banding = watched.cambi
+    if banding is None:
+        title = "Banding: per cent of the pixels beside an edge of a band (CAMBI doesn't score this size)"
+        banding = {name: [100 * share for share in shares] for name, shares in watched.banding.items()}
+    return {
+        "title": title,
+        "times": [float(time) for time in watched.times],
+        "clocks": [clock(time) for time in watched.times],
+        "banding": banding,
+        "change": watched.change,
+    }
+
+
+def _pack_picture(kept: Kept) -> dict[str, Any]:
+    window = window_of(kept.versions["source"], *SHOWN)
+    left, top, width, height = window
+    source = kept.versions["source"]
+    whole = (width, height) == (source.width, source.height)
+    part = "" if whole else f"; {width}x{height} of it, from {left}, {top}, where it has most bands"
+    return {
+        "clock": clock(kept.time),
+        "where": f"picture {kept.number}, {source.width}x{source.height}{part}",
+        "versions": {name: _pack_frame(frame, window) for name, frame in kept.versions.items()},
+    }
+
+
+def _pack_frame(frame: Frame, window: Window) -> dict[str, Any]:
+    """Part of a frame; floats become codes of 16 bits."""
+    form = frame.format.with_depth(16) if frame.format.is_float else frame.format
+    planes: list[dict[str, Any]] = []
+    for p, plane in enumerate(frame.planes):
+        if frame.format.is_float:
+            values = change_depth(upload(plane, torch.device("cpu")), frame.format, form, p)
+            plane = quantize(values, form, "none", p, 0)
+        across, down = form.subsampling if form.is_chroma(p) else (0, 0)
+        left, top = window[0] >> across, window[1] >> down
+        height, width = form.plane_size(window[2], window[3], p)
+        codes = plane[top : top + height, left : left + width]
+        planes.append({"width": codes.shape[1], "height": codes.shape[0], "codes": _pack(codes)})
+    return {"unit": form.steps_per_value(0), "planes": planes}
+
+
+def _pack(codes: np.ndarray) -> str:
+    """Codes as text: each one's difference to that before, low bytes before high ones, zlib, base64."""
+    flat = codes.astype(np.uint16).ravel()
+    steps = np.diff(flat, prepend=np.uint16(0))
+    data = (steps & 255).astype(np.uint8).tobytes() + (steps >> 8).astype(np.uint8).tobytes()
+    return b64encode(zlib.compress(data)).decode()
+
+
+def _page(data: dict[str, Any]) -> str:
+    """The page; nothing in the data can end the element that it's in."""
+    here = Path(__file__).parent
+    parts = {
+        "/*STYLE*/": (here / "report.css").read_text(encoding="utf-8"),
+        "/*SCRIPT*/": (here / "report.js").read_text(encoding="utf-8"),
+        "/*DATA*/": json.dumps(data).replace("<", "\\u003c"),
+    }
+    page = (here / "report.html").read_text(encoding="utf-8")
+    for place, part in parts.items():
+        page = page.replace(place, part)
+    return page

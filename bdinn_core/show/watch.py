@@ -1,0 +1,161 @@
+"""Following a finished job: some pictures of its source, debanded once more, beside those of its result."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..measure import mean_change, measure_plane
+from ..options import DebandOptions
+from ..planes import Frame
+from ..quantize import change_depth, quantize
+from ..video.cambi import Cambi
+from ..video.codecs import Encoding
+from ..video.job import VideoJob
+from ..video.pipeline import open_filters, open_source, plan_encodings
+from ..video.probe import VideoInfo
+from ..video.reader import Source
+from ..video.track import Picture
+
+__all__ = ["VERSIONS", "Kept", "Watched", "luma_codes", "watch"]
+
+POINTS = 100
+"""Most pictures that are looked at; each costs as much as in the job."""
+KEPT = 4
+"""How many of these are kept to be shown: the most banded of as many parts of the video."""
+
+Version = Literal["source", "filtered", "encoded"]
+VERSIONS: tuple[Version, ...] = ("source", "filtered", "encoded")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kept:
+    """A picture to be shown, in each of its versions."""
+
+    number: int
+    time: Fraction
+    banding: float
+    versions: dict[Version, Frame]
+
+
+@dataclass(kw_only=True, eq=False)
+class Watched:
+    """What was seen."""
+
+    source: VideoInfo
+    result: VideoInfo
+    encoding: Encoding
+    times: list[Fraction] = field(default_factory=list)
+    """In seconds after the source's first picture."""
+    banding: dict[Version, list[float]] = field(default_factory=lambda: {name: [] for name in VERSIONS})
+    """Share of the first plane's pixels that are beside an edge of a band."""
+    change: dict[Version, list[float]] = field(default_factory=lambda: {"filtered": [], "encoded": []})
+    """Mean change of the first plane since the source, in 8-bit steps."""
+    cambi: dict[Version, list[float]] | None = None
+    """CAMBI at 10 bits; `None` where it doesn't score pictures of that size."""
+    kept: list[Kept] = field(default_factory=list)
+
+
+def watch(job: VideoJob, options: DebandOptions, frames: int) -> Watched:
+    """Looks at pictures of a job that's done, evenly spaced.
+
+    Args:
+        job: names source and result.
+        options: how it was debanded.
+        frames: how many pictures it has.
+
+    Raises:
+        BdinnError: if one of them can't be read.
+    """
+    every = max(1, -(-frames // POINTS))
+    job = replace(job, hwaccel="none")
+    with ExitStack() as opened:
+        source = opened.enter_context(closing(open_source(job, options, _ignore)))
+        track = source.tracks[0]
+        encoding = plan_encodings(job, source, options)[track.index]
+        result = opened.enter_context(closing(Source(job.output, None, None, threads=job.threads)))
+        depths = {t.index: encoding.pixel.depth for t in source.tracks}
+        deband = opened.enter_context(open_filters(job, options, source, depths, _ignore))[0]
+        watched = Watched(
+            source=track.info,
+            result=result.tracks[0].info,
+            encoding=encoding,
+        )
+        scorers = _scorers(track.info)
+        for scorer in scorers.values():
+            opened.enter_context(closing(scorer))
+        pairs = zip(_pictures(source, track.index), _pictures(result, result.tracks[0].index), strict=False)
+        for original, encoded in pairs:
+            if original.number % every == 0:
+                [filtered] = deband([original])
+                versions = dict(zip(VERSIONS, (original.frame, filtered.frame, encoded.frame), strict=True))
+                _look(watched, original, versions, scorers, frames)
+        if scorers:
+            watched.cambi = {name: scorer.finish() for name, scorer in scorers.items()}
+    if not watched.times:
+        raise InputError(f"{job.output} has no picture to be looked at")
+    return watched
+
+
+def _scorers(info: VideoInfo) -> dict[Version, Cambi]:
+    if not Cambi.takes(info.width, info.height):
+        return {}
+    return {name: Cambi(info.width, info.height) for name in VERSIONS}
+
+
+def _pictures(source: Source, stream: int) -> Iterator[Picture]:
+    for item in source.items(set()):
+        if isinstance(item, Picture) and item.stream == stream:
+            yield item
+
+
+def _look(
+    watched: Watched,
+    picture: Picture,
+    versions: dict[Version, Frame],
+    scorers: dict[Version, Cambi],
+    frames: int,
+) -> None:
+    """Measures a picture, and keeps it if it's the most banded of its part."""
+    watched.times.append(picture.time)
+    step = measure_plane(versions["source"], 0).step
+    for name, frame in versions.items():
+        watched.banding[name].append(measure_plane(frame, 0, step).banding)
+        if name in watched.change:
+            watched.change[name].append(mean_change(versions["source"], frame, 0))
+        if name in scorers:
+            scorers[name].push(luma_codes(frame))
+    kept = Kept(
+        number=picture.number,
+        time=picture.time,
+        banding=watched.banding["source"][-1],
+        versions=versions,
+    )
+
+    def part(number: int) -> int:
+        return number * KEPT // max(1, frames)
+
+    if not watched.kept or part(watched.kept[-1].number) != part(kept.number):
+        watched.kept.append(kept)
+    elif kept.banding > watched.kept[-1].banding:
+        watched.kept[-1] = kept
+
+
+def luma_codes(frame: Frame) -> np.ndarray:
+    """Luma, or green, as codes of 10 bits for `Cambi`: dithered where there are more."""
+    plane = 1 if frame.format.family == "rgb" else 0
+    form = frame.format
+    if not form.is_float and form.bit_depth <= 10:
+        return frame.planes[plane].astype(np.uint16) << (10 - form.bit_depth)
+    target = form.with_depth(10)
+    values = change_depth(torch.from_numpy(frame.planes[plane].astype(np.float32)), form, target, plane)
+    return quantize(values, target, "blue_noise", plane, 0)
+
+
+def _ignore(_line: str) -> None:
+    """What there is to say, the job has said."""

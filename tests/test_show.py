@@ -1,0 +1,253 @@
+import re
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from banded import FORMATS, banded_frame, name_of
+from jobs import info
+from lab.media import make
+
+from bdinn_core import DebandOptions, Frame, FrameFormat, OptionError, cli
+from bdinn_core.measure import measure_plane
+from bdinn_core.show.analysis import analyze
+from bdinn_core.show.colours import Colours, changes, draw, raise_contrast
+from bdinn_core.show.lettering import letter
+from bdinn_core.show.preview import GRID_PX, draw_preview, window_of
+from bdinn_core.show.samples import clock, deband_at, picture_at, spread
+from bdinn_core.video import VideoJob
+
+
+def dusk(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+    """A slow ramp with bands in its left half, and from picture 5 on all over; the rest is noise."""
+    frame = av.VideoFrame(width, height, pix_fmt)
+    noise = np.random.default_rng(number)
+    for i, plane in enumerate(frame.planes):
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+        y, x = np.mgrid[0 : plane.height, 0 : plane.width]
+        values = np.rint(60 + 20 * i + 0.04 * x + 0.03 * y)
+        if number < 5:
+            half = plane.width // 2
+            values[:, half:] += noise.integers(-9, 10, (plane.height, plane.width - half))
+        rows[:, : plane.width] = values
+    return frame
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("show") / "in.mkv", draw=dusk, width=200, height=120, times=range(10))
+
+
+def job_of(source: Path, **changes) -> VideoJob:
+    return VideoJob(**{"source": str(source), "output": "out.png", **changes})
+
+
+OPTIONS = DebandOptions(device="cpu")
+
+
+def read_png(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0)).to_ndarray(format="rgb24")
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=name_of)
+def test_frames_of_every_format_become_the_same_picture(fmt):
+    frame = banded_frame(fmt)
+    source = info("yuv444p", frame.width, frame.height)
+    picture = draw(frame, Colours.of(replace(source, format=fmt)))
+    assert picture.shape == (frame.height, frame.width, 3)
+    luma = 90 + 0.05 * np.arange(frame.width)
+    shown = picture[-5:].mean((0, 2))
+    if fmt.family == "gray":
+        scale = fmt.with_depth(8).scale(0)
+        assert np.allclose(shown, (luma + 0.03 * 70 - scale.zero) * 255 / scale.span, atol=1.5)
+    else:
+        assert shown[-1] > shown[0] + 2
+
+
+def test_colours_are_those_of_swscale():
+    rng = np.random.default_rng(0)
+    planes = tuple(rng.integers(60, 190, (32, 32), np.uint8) for _ in range(3))
+    frame = Frame(planes, FrameFormat(family="yuv"))
+    video = av.VideoFrame.from_ndarray(np.stack(planes), format="yuv444p")
+    for number, name in ((1, "itu709"), (5, "itu601")):
+        video.colorspace, video.color_range = number, 1
+        expected = video.to_ndarray(format="rgb24", src_colorspace=name)
+        source = info("yuv444p", 32, 32)
+        tagged = replace(source, tags=replace(source.tags, matrix=number))
+        difference = draw(frame, Colours.of(tagged)).astype(int) - expected
+        assert np.abs(difference).max() <= 2, name
+
+
+def test_raised_contrast_shows_a_step_and_keeps_flat_parts_grey():
+    plane = torch.full((40, 200), 30.0)
+    plane[:, 100:] += 1
+    raised = raise_contrast(plane, 16, 126.0, 10)
+    assert raised[20, 101] - raised[20, 98] > 12
+    assert raised[20, 5] == pytest.approx(126, abs=0.01)
+    assert torch.allclose(raise_contrast(plane, 1, 126.0, 10), plane, atol=1e-4)
+
+
+def test_changes_are_the_largest_among_the_planes_with_their_sign():
+    fmt = FrameFormat(family="yuv", subsampling=(1, 1))
+    before = Frame((np.full((8, 8), 90, np.uint8), *[np.full((4, 4), 128, np.uint8)] * 2), fmt)
+    deep = fmt.with_depth(10)
+    planes = [
+        np.full((8, 8), 362, np.uint16),
+        np.full((4, 4), 512, np.uint16),
+        np.full((4, 4), 512, np.uint16),
+    ]
+    planes[2][:, 2:] -= 4
+    change = changes(before, Frame(tuple(planes), deep))
+    assert change[0, 0] == pytest.approx(0.5)
+    assert change[0, 7] == pytest.approx(-1)
+
+
+def test_words_are_drawn_and_cut_off():
+    strip = letter("source 0:00", 200)
+    assert strip.shape[1:] == (200, 3)
+    assert strip.max() > 200
+    assert (strip[:, 120:] == strip[0, 0]).all()
+    assert letter("a long title that doesn't fit", 20).shape[1] == 20
+    assert np.array_equal(letter("é", 40), letter("?", 40))
+
+
+def test_the_window_is_where_the_bands_are():
+    frame = banded_frame(FrameFormat(family="yuv", subsampling=(1, 1)), width=400, height=200)
+    planes = [plane.copy() for plane in frame.planes]
+    planes[0][:, :200] = np.random.default_rng(0).integers(0, 255, (200, 200))
+    left, top, width, height = window_of(Frame(tuple(planes), frame.format), 120, 80)
+    assert (width, height) == (120, 80)
+    assert left >= 190
+    assert left % GRID_PX == top % GRID_PX == 0
+    assert window_of(frame, 999, 999) == (0, 0, 400, 200)
+
+
+def test_times_in_words():
+    assert clock(Fraction(3723)) == "1:02:03.000"
+    assert clock(Fraction(59999, 60000) + 59) == "0:01:00.000"
+
+
+def test_samples_are_the_pictures_shown_then(source):
+    job = job_of(source)
+    times = spread(job, OPTIONS, 10)
+    numbers = [round(picture_at(job, OPTIONS, time).time * 25) for time in times]
+    assert numbers == list(range(10))
+    assert len(spread(job, OPTIONS, 99)) == 10
+    some = spread(job_of(source, start=Fraction(8, 25)), OPTIONS, 2)
+    assert [round(picture_at(job, OPTIONS, time).time * 25) for time in some] == [8, 9]
+    with pytest.raises(OptionError, match=r"at 0:00:09\.000: start \(9 s\) is past the last picture"):
+        deband_at(job, OPTIONS, Fraction(9))
+
+
+def test_a_sample_has_the_result_that_a_job_would_encode(source, tmp_path, run):
+    job = tmp_path / "out.mkv"
+    run(source, job, {"model": "fast", "grain": 0.5}, codec="ffv1")
+    with av.open(str(job)) as container:
+        pictures = [frame.to_ndarray(format="yuv420p10le") for frame in container.decode(video=0)]
+    sample = deband_at(job_of(source), DebandOptions(device="cpu", grain=0.5), Fraction(4, 25))
+    assert np.array_equal(sample.result.planes[0], pictures[4][:120])
+    assert sample.result.format.bit_depth == 10
+
+
+def test_a_preview_of_one_time_has_six_pictures(source):
+    said: list[str] = []
+    picture = draw_preview(job_of(source), OPTIONS, [Fraction(6, 25)], said.append)
+    title = letter("", 1).shape[0]
+    assert picture.shape == (2 * (title + 120) + 4, 3 * 200 + 8, 3)
+    cells = [
+        [picture[y + title : y + title + 120, x : x + 200].mean(2) for x in (0, 204, 408)]
+        for y in (0, title + 124)
+    ]
+    # What looks flat in the first row shows bands in the second, of the source alone.
+    uneven = [[cell.reshape(24, 5, 40, 5).mean((1, 3))[4:-4, 6:-6].std() for cell in row] for row in cells]
+    assert uneven[1][0] > 2 * uneven[0][0]
+    assert uneven[1][0] > 2 * uneven[1][1]
+    assert cells[0][2].max() > 50
+    assert cells[1][2].max() > 50
+    assert re.fullmatch(r"0:00:00\.240: banding \d+\.\d % -> \d+\.\d %, mean change 0\.\d\d of .*", said[0])
+
+
+def test_auto_finds_the_most_banded_pictures(source):
+    said: list[str] = []
+    draw_preview(job_of(source), OPTIONS, "auto", said.append)
+    assert len(said) == 4
+    assert all(float(line[5:10].split(":")[-1]) >= 0.2 for line in said), said
+
+
+def test_preview_on_the_command_line(source, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([str(source), "--preview", "0.1,0:00:00.2", "--device", "cpu"]) == 0
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1] == "in.preview.png is there to be looked at"
+    picture = read_png(tmp_path / "in.preview.png")
+    assert picture.shape[1] == 5 * 204 + 200
+    assert cli.main([str(source), "--preview", "0"]) == 2
+    assert "in.preview.png exists; add -y to replace it" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.preview.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preview", "x"], "'x' isn't auto, or times separated by commas"),
+        (["out.mkv", "--preview", "0"], "a preview is a picture: name a .png instead of out.mkv, or nothing"),
+        (["--preview", "7"], "at 0:00:07.000: start (7 s) is past the last picture"),
+        (["no/out.png", "--preview", "0"], "output directory no doesn't exist"),
+        (["out.mkv", "--report", "page.pdf"], "a report is a page: name a .html instead of page.pdf"),
+        (["-", "--report", "page.html"], "a report reads the result again: name a file instead of -"),
+        (["out.mkv", "--report", "no/page.html"], "output directory no doesn't exist"),
+    ],
+)
+def test_wrong_previews_and_reports_are_told_in_a_line(
+    source, tmp_path, monkeypatch, capfd, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([str(source), *arguments]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_or_a_pipe_has_no_preview(tmp_path, capfd):
+    for mode in (["--preview", "0"], ["--analyze"], ["--report", "page.html"]):
+        assert cli.main([str(tmp_path), str(tmp_path / "out"), *mode]) == 2
+        assert "are for one video: name it, instead of many" in capfd.readouterr().err
+    assert cli.main(["-", "--preview", "0"]) == 2
+    assert "a pipe can be read but once" in capfd.readouterr().err
+
+
+def test_analysis_says_what_is_found_and_used(source, capfd):
+    assert cli.main([str(source), "--analyze", "--device", "cpu", "--strength", "1,0.5,0"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+    with av.open(str(source)) as container:
+        frame = next(iter(container.decode(video=0)))
+    assert f"{source}:" in out.splitlines()[0]
+    assert [rows[name][-1] for name in "YUV"] == ["1", "0.5", "0"]
+    assert float(rows["Y"][0]) > 20
+    assert frame.width == 200
+    assert "model fast on cpu (numba" in out
+
+
+def test_analysis_finds_coarse_steps(tmp_path):
+    def coarse(pix_fmt, width, height, number):
+        frame = dusk(pix_fmt, width, height, 9)
+        for plane in frame.planes:
+            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+            y, x = np.mgrid[0 : plane.height, 0 : plane.width]
+            rows[:, : plane.width] = np.rint((60 + 0.3 * x + 0.1 * y) / 4) * 4
+        return frame
+
+    path = make(tmp_path / "in.mkv", draw=coarse, width=200, height=120, times=range(3))
+    lines = [*analyze(job_of(path), OPTIONS)]
+    y = next(line for line in lines if line.startswith("Y")).split()
+    assert y[4:6] == ["4", "2"]  # step; half a step is the limit
+    picture = picture_at(job_of(path), OPTIONS, Fraction(0))
+    assert measure_plane(picture.frame, 0).step == 4
