@@ -1,7 +1,7 @@
 """Makes a short banded clip, debands it with bdinn-video, and shows what changed.
 
-Prints CAMBI (a measure of visible banding; 0 is none) and the PSNR of smooth regions before and
-after, and writes a before/after picture with the contrast raised. Everything goes into --out.
+Prints CAMBI (a measure of visible banding; 0 is none) and the PSNR of smooth regions before and after.
+Everything goes into --out: both clips, a preview with the contrast raised, and a report for the browser.
 """
 
 import subprocess
@@ -16,14 +16,9 @@ import click
 import numpy as np
 import torch
 from av.video.stream import VideoStream
-from lab.filters import blur
 from lab.metrics import cambi, psnr, smooth_mask
 
-from bdinn_core.show.png import encode_png
-
 WIDTH, HEIGHT, FRAMES, RATE = 640, 360, 24, 24
-CONTRAST = 32
-"""Factor of the picture's contrast about the local mean: one step becomes plain on any screen."""
 
 
 def true_luma(number: int) -> np.ndarray:
@@ -72,10 +67,12 @@ def smooth_psnr(frames: list[np.ndarray]) -> float:
     return psnr(float(np.concatenate(errors).mean()))
 
 
-def raised(codes: np.ndarray) -> np.ndarray:
-    """10-bit luma as an 8-bit grey picture of its differences to the local mean, amplified."""
-    luma = codes.astype(np.float32) / 4
-    return np.clip(128 + CONTRAST * (luma - blur(luma, 24)), 0, 255).astype(np.uint8)
+def bdinn_video(*arguments: object) -> None:
+    """Runs the command as a user would."""
+    command = [sys.executable, "-m", "bdinn_core", *map(str, arguments), "-y"]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise SystemExit(code)
 
 
 @click.command(help=__doc__)
@@ -84,12 +81,11 @@ def raised(codes: np.ndarray) -> np.ndarray:
 )
 def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    source, result, picture = out / "sample.mp4", out / "debanded.mkv", out / "before_after.png"
+    source, result = out / "sample.mp4", out / "debanded.mkv"
+    preview, report = out / "preview.png", out / "report.html"
     write_sample(source)
-    command = [sys.executable, "-m", "bdinn_core", source, result, "-y", "--crf", "12"]
-    code = subprocess.run(command, check=False).returncode
-    if code:
-        raise SystemExit(code)
+    bdinn_video(source, result, "--crf", 12, "--report", report)
+    bdinn_video(source, "--preview", 0.5, preview)
     before, after = list(read_luma(source)), list(read_luma(result))
     dither = np.random.default_rng(0)
     truth = [
@@ -98,8 +94,7 @@ def main(out: Path) -> None:
     click.echo(f"{'':24} {'before':>8} {'after':>8} {'without banding':>16}")
     click.echo(f"{'CAMBI, 10 bits':24} {cambi(before):8.2f} {cambi(after):8.2f} {cambi(truth):16.2f}")
     click.echo(f"{'smooth regions, PSNR dB':24} {smooth_psnr(before):8.2f} {smooth_psnr(after):8.2f}")
-    picture.write_bytes(encode_png(np.concatenate([raised(before[0]), raised(after[0])], 1)))
-    click.echo(f"\nbefore, after: {source}, {result}\nside by side, contrast x{CONTRAST}: {picture}")
+    click.echo(f"\nbefore, after: {source}, {result}\na preview: {preview}\nfor the browser: {report}")
 
 
 if __name__ == "__main__":

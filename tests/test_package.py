@@ -72,33 +72,6 @@ def test_versions_meet_the_lower_bounds():
         assert installed >= [int(part) for part in lowest.split(".")], requirement
 
 
-def test_readme_python_example_runs():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.split("## Python\n", 1)[1].split("\n## ", 1)[0]
-    code = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
-    names: dict = {}
-    exec(code, names)
-    assert names["clean"].dtype == "uint16"
-    assert names["result"].format.bit_depth == 10
-
-
-def test_readme_lists_every_option_with_its_default():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text.split("| option | range, default |", 1)[1].split("\n\n", 1)[0]
-    for name, default in vars(bdinn_core.DebandOptions()).items():
-        rows = [line for line in table.splitlines() if f"`{name}`" in line.split("|")[:2][-1]]
-        assert len(rows) == 1, name
-        if default is not None:
-            shown = (
-                str(default).lower()
-                if isinstance(default, bool)
-                else f"{default:g}"
-                if isinstance(default, float)
-                else str(default)
-            )
-            assert shown in rows[0], (name, shown)
-
-
 def test_scripts_say_so_where_there_is_no_new_python(tmp_path):
     old = tmp_path / "python3"
     old.write_text("#!/bin/sh\nexit 1\n")

@@ -528,7 +528,7 @@ def test_one_signature_everywhere():
 
 
 def test_readme_has_the_whole_signature():
-    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    text = (Path(bdinn_vs.__file__).parent / "README.md").read_text(encoding="utf-8")
     shown = text.split("core.bdinn.Deband(clip, float[]", 1)[1].split(")", 1)[0]
     declared = core.bdinn.Deband.signature.strip(";").split(";")[1:]
     kinds = {"vnode": "clip"}

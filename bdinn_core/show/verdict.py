@@ -32,26 +32,28 @@ def judge(watched: Watched) -> Iterator[Sentence]:
     before, filtered, encoded = (mean(series[name]) for name in ("source", "filtered", "encoded"))
 
     def shown(value: float) -> str:
-        return f"{100 * value:.1f} %" if watched.cambi is None else f"CAMBI {value:.1f}"
+        return f"{100 * value:.1f} %" if watched.cambi is None else f"{value:.1f}"
+
+    what = "banding" if watched.cambi is None else "CAMBI"
 
     if before < seen:
-        yield Sentence(f"The source has hardly any banding ({shown(before)}).")
+        yield Sentence(f"The source has hardly any banding ({what} {shown(before)}).")
     elif filtered < before:
-        yield Sentence(f"Debanding took the banding from {shown(before)} to {shown(filtered)}.")
+        yield Sentence(f"Debanding took {what} from {shown(before)} to {shown(filtered)}.")
     else:
         yield Sentence(
-            f"Debanding didn't lower the banding ({shown(before)}, then {shown(filtered)}): look at the "
+            f"Debanding didn't lower {what} ({shown(before)}, then {shown(filtered)}): look at the "
             "picture with contrast raised; a larger --step or --limit takes more.",
             warn=True,
         )
     if encoded - filtered <= max(seen, BROUGHT_BACK * (before - filtered)):
-        yield Sentence(f"The encoder keeps the gradients: {shown(encoded)} in the file.")
+        yield Sentence(f"The encoder keeps the gradients: {what} {shown(encoded)} in the file.")
         return
     rise = [after - free for after, free in zip(series["encoded"], series["filtered"], strict=True)]
     worst = clock(watched.times[rise.index(max(rise))])
     yield Sentence(
-        f"The encoder brings bands back: {shown(encoded)} in the file, {shown(filtered)} before encoding; "
-        f"most at {worst}. What helps: {'; '.join(_advice(watched.encoding))}.",
+        f"The encoder brings bands back: {what} {shown(filtered)} before encoding, {shown(encoded)} in the "
+        f"file, most at {worst}. What helps: {'; '.join(_advice(watched.encoding))}.",
         warn=True,
     )
 
