@@ -33,6 +33,8 @@ __all__ = ["make_report"]
 SHOWN = (960, 540)
 """Most of a picture that's shown, so that a page has a few MB."""
 
+MOST_DEPTH = 12
+"""Bits that are kept of a picture: a 16th of an 8-bit step is more than the highest contrast shows."""
 _THREE = "source → filtered → file"
 
 
@@ -109,11 +111,12 @@ def _pack_picture(kept: Kept) -> dict[str, Any]:
 
 
 def _pack_frame(frame: Frame, window: Window) -> dict[str, Any]:
-    """Part of a frame; floats become codes of 16 bits."""
-    form = frame.format.with_depth(16) if frame.format.is_float else frame.format
+    """Part of a frame; what has more bits, or is float, gets `MOST_DEPTH`."""
+    less = frame.format.is_float or frame.format.bit_depth > MOST_DEPTH
+    form = frame.format.with_depth(MOST_DEPTH) if less else frame.format
     planes: list[dict[str, Any]] = []
     for p, plane in enumerate(frame.planes):
-        if frame.format.is_float:
+        if less:
             values = change_depth(upload(plane, torch.device("cpu")), frame.format, form, p)
             plane = quantize(values, form, "none", p, 0)
         across, down = form.subsampling if form.is_chroma(p) else (0, 0)

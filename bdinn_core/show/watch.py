@@ -73,13 +73,16 @@ def watch(job: VideoJob, options: DebandOptions, frames: int) -> Watched:
         BdinnError: if one of them can't be read.
     """
     every = max(1, -(-frames // POINTS))
-    job = replace(job, hwaccel="none")
+    stream = 0 if job.video_stream == "all" else job.video_stream
+    job = replace(job, hwaccel="none", video_stream=stream)
     with ExitStack() as opened:
         source = opened.enter_context(closing(open_source(job, options, _ignore)))
         track = source.tracks[0]
         encoding = plan_encodings(job, source, options)[track.index]
-        result = opened.enter_context(closing(Source(job.output, None, None, threads=job.threads)))
-        depths = {t.index: encoding.pixel.depth for t in source.tracks}
+        result = opened.enter_context(
+            closing(Source(job.output, None, None, threads=job.threads, video_stream=stream))
+        )
+        depths = {track.index: encoding.pixel.depth}
         deband = opened.enter_context(open_filters(job, options, source, depths, _ignore))[0]
         watched = Watched(
             source=track.info,
@@ -89,7 +92,7 @@ def watch(job: VideoJob, options: DebandOptions, frames: int) -> Watched:
         scorers = _scorers(track.info)
         for scorer in scorers.values():
             opened.enter_context(closing(scorer))
-        pairs = zip(_pictures(source, track.index), _pictures(result, result.tracks[0].index), strict=False)
+        pairs = zip(_pictures(source), _pictures(result), strict=False)
         for original, encoded in pairs:
             if original.number % every == 0:
                 [filtered] = deband([original])
@@ -108,10 +111,8 @@ def _scorers(info: VideoInfo) -> dict[Version, Cambi]:
     return {name: Cambi(info.width, info.height) for name in VERSIONS}
 
 
-def _pictures(source: Source, stream: int) -> Iterator[Picture]:
-    for item in source.items(set()):
-        if isinstance(item, Picture) and item.stream == stream:
-            yield item
+def _pictures(source: Source) -> Iterator[Picture]:
+    return (item for item in source.items(set()) if isinstance(item, Picture))
 
 
 def _look(
