@@ -22,6 +22,7 @@ __all__ = [
     "PlaneMeasures",
     "band_edges",
     "difference",
+    "find_bands",
     "in_steps",
     "mean_change",
     "measure_plane",
@@ -61,9 +62,26 @@ def measure_plane(frame: Frame, plane: int, step: float | None = None) -> PlaneM
     """
     step = plane_step(frame, plane) if step is None else step
     values = in_steps(frame.planes[plane], frame.format, plane)
-    fields = [values[0::2], values[1::2]] if frame.interlaced and len(values) > 1 else [values]
-    beside = sum(int(band_edges(field / step).sum()) for field in fields)
-    return PlaneMeasures(step, beside / values.numel(), noise_level(fields[0]))
+    field = values[0::2] if frame.interlaced else values
+    return PlaneMeasures(step, float(find_bands(frame, plane, step).float().mean()), noise_level(field))
+
+
+def find_bands(frame: Frame, plane: int, step: float, sides: bool = True) -> torch.Tensor:
+    """Where a plane of a frame has edges of bands, (height, width) bool; interlaced lines are two fields.
+
+    Args:
+        frame: the frame.
+        plane: index of the plane.
+        step: height of the bands looked for in 8-bit steps.
+        sides: as for `band_edges`.
+    """
+    values = in_steps(frame.planes[plane], frame.format, plane) / step
+    if not frame.interlaced:
+        return band_edges(values, sides)
+    found = torch.empty(values.shape, dtype=torch.bool)
+    for first in (0, 1):
+        found[first::2] = band_edges(values[first::2], sides)
+    return found
 
 
 def in_steps(plane: np.ndarray, fmt: FrameFormat, index: int) -> torch.Tensor:

@@ -87,6 +87,11 @@ class FrameFormat:
         """Largest code of an integer format; meaningless for floats."""
         return 2**self.bit_depth - 1
 
+    @property
+    def luma_plane(self) -> int:
+        """Index of luma, or of what comes next to it: green."""
+        return 1 if self.family == "rgb" else 0
+
     def is_chroma(self, plane: int) -> bool:
         """Whether `plane` holds colour differences."""
         return self.family == "yuv" and plane > 0

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from ..engine import Debander
-from ..measure import band_edges, in_steps, mean_change, measure_plane
+from ..measure import find_bands, mean_change, measure_plane
 from ..options import DebandOptions
 from ..planes import Frame
 from ..steps import plane_step
@@ -39,7 +39,7 @@ _RAISED, _LOWERED = (255, 150, 40), (60, 150, 255)
 _BEFORE, _AFTER = (255, 150, 40), (60, 220, 255)
 
 Window = tuple[int, int, int, int]
-"""A part of a picture: left, top, width, height in pixels of its first plane."""
+"""A part of a picture: left, top, width, height in pixels."""
 
 
 def draw_preview(
@@ -78,14 +78,18 @@ def draw_preview(
 def _most_banded_times(job: VideoJob, options: DebandOptions) -> Sequence[Fraction]:
     """Those of the most banded pictures, in order."""
     times = spread(job, options, LOOKED_AT)
-    found = [(measure_plane(picture_at(job, options, time).frame, 0).banding, time) for time in times]
+    found: list[tuple[float, Fraction]] = []
+    for time in times:
+        frame = picture_at(job, options, time).frame
+        found.append((measure_plane(frame, frame.format.luma_plane).banding, time))
     return sorted(time for _, time in sorted(found, reverse=True)[:MOST])
 
 
 def _describe(sample: Sample) -> str:
-    before = measure_plane(sample.source, 0)
-    after = measure_plane(sample.result, 0, before.step)
-    change = mean_change(sample.source, sample.result, 0)
+    luma = sample.source.format.luma_plane
+    before = measure_plane(sample.source, luma)
+    after = measure_plane(sample.result, luma, before.step)
+    change = mean_change(sample.source, sample.result, luma)
     return (
         f"{clock(sample.time)}: banding {100 * before.banding:.1f} % -> {100 * after.banding:.1f} %, "
         f"mean change {change:.2f} of an 8-bit step"
@@ -122,19 +126,20 @@ def _draw_changes(change: torch.Tensor) -> np.ndarray:
 
 
 def _draw_bands(source: Frame, result: Frame) -> np.ndarray:
-    """Where the first plane has edges of bands."""
-    step = plane_step(source, 0)
+    """Where luma has edges of bands."""
+    luma = source.format.luma_plane
+    step = plane_step(source, luma)
     picture = np.zeros((source.height, source.width, 3), np.uint8)
     for frame, colour in ((source, _BEFORE), (result, _AFTER)):
-        values = in_steps(frame.planes[0], frame.format, 0) / step
-        picture[band_edges(values, sides=False).numpy()] = colour
+        picture[find_bands(frame, luma, step, sides=False).numpy()] = colour
     return picture
 
 
 def window_of(frame: Frame, width: int, height: int) -> Window:
     """The part of that size that has most edges of bands; the whole picture, if it's no larger."""
     width, height = min(width, frame.width), min(height, frame.height)
-    found = band_edges(in_steps(frame.planes[0], frame.format, 0) / plane_step(frame, 0))
+    luma = frame.format.luma_plane
+    found = find_bands(frame, luma, plane_step(frame, luma))
     sums = F.pad(found.double().cumsum(0).cumsum(1), (1, 0, 1, 0))  # of all above and to the left
     inside = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     inside = inside[::GRID_PX, ::GRID_PX]

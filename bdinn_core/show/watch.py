@@ -53,9 +53,9 @@ class Watched:
     times: list[Fraction] = field(default_factory=list)
     """In seconds after the source's first picture."""
     banding: dict[Version, list[float]] = field(default_factory=lambda: {name: [] for name in VERSIONS})
-    """Share of the first plane's pixels that are beside an edge of a band."""
+    """Share of luma's pixels that are beside an edge of a band."""
     change: dict[Version, list[float]] = field(default_factory=lambda: {"filtered": [], "encoded": []})
-    """Mean change of the first plane since the source, in 8-bit steps."""
+    """Mean change of luma since the source, in 8-bit steps."""
     cambi: dict[Version, list[float]] | None = None
     """CAMBI at 10 bits; `None` where it doesn't score pictures of that size."""
     kept: list[Kept] = field(default_factory=list)
@@ -124,11 +124,12 @@ def _look(
 ) -> None:
     """Measures a picture, and keeps it if it's the most banded of its part."""
     watched.times.append(picture.time)
-    step = measure_plane(versions["source"], 0).step
+    luma = versions["source"].format.luma_plane
+    step = measure_plane(versions["source"], luma).step
     for name, frame in versions.items():
-        watched.banding[name].append(measure_plane(frame, 0, step).banding)
+        watched.banding[name].append(measure_plane(frame, luma, step).banding)
         if name in watched.change:
-            watched.change[name].append(mean_change(versions["source"], frame, 0))
+            watched.change[name].append(mean_change(versions["source"], frame, luma))
         if name in scorers:
             scorers[name].push(luma_codes(frame))
     kept = Kept(
@@ -148,9 +149,9 @@ def _look(
 
 
 def luma_codes(frame: Frame) -> np.ndarray:
-    """Luma, or green, as codes of 10 bits for `Cambi`: dithered where there are more."""
-    plane = 1 if frame.format.family == "rgb" else 0
+    """Luma as codes of 10 bits for `Cambi`: dithered where there are more."""
     form = frame.format
+    plane = form.luma_plane
     if not form.is_float and form.bit_depth <= 10:
         return frame.planes[plane].astype(np.uint16) << (10 - form.bit_depth)
     target = form.with_depth(10)

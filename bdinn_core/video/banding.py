@@ -42,9 +42,9 @@ class BandingLooks:
 
 
 def _luma(frame: "AnyFrame") -> Frame:
-    """A frame's luma, or its green, as a grey frame in the host's memory."""
+    """A frame's luma as a grey frame in the host's memory."""
     from ..transfer import fetch
 
-    plane = frame.planes[1 if frame.format.family == "rgb" else 0]
+    plane = frame.planes[frame.format.luma_plane]
     grey = replace(frame.format, family="gray", subsampling=(0, 0))
     return Frame((fetch(plane, grey.dtype),), grey, frame.interlaced)
