@@ -15,13 +15,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import torch
 from banded import FORMATS, banded_frame, name_of
 from jobs import PROGRESS, News
-from lab.media import assert_same_pictures, make, read
+from lab.media import assert_same_pictures, banded, make, read
 
 from bdinn_core import cli
 from bdinn_core.console import Lines
@@ -55,20 +54,11 @@ class Told(News):
         self.works.append(work)
 
 
-def bands(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
-    """A frame of bands that move."""
-    frame = av.VideoFrame(width, height, pix_fmt)
-    for plane in frame.planes:
-        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
-        rows[:, : plane.width] = 60 + (np.arange(plane.width) + number) // 24
-    return frame
-
-
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of bands, which can be cut every half."""
     path = tmp_path_factory.mktemp("clip") / "in.mkv"
-    return make(path, draw=bands, width=192, height=96, times=range(50))
+    return make(path, draw=banded, width=192, height=96, times=range(50))
 
 
 @pytest.fixture
@@ -258,7 +248,7 @@ def test_json_tells_progress_as_it_goes(clip, tmp_path, tiny, monkeypatch, capfd
 
 
 def test_json_tells_warnings_notes_and_errors(clip, tmp_path, tiny, capfd):
-    source = make(tmp_path / "in.mkv", draw=bands, subtitles="subrip", times=range(50))
+    source = make(tmp_path / "in.mkv", draw=banded, subtitles="subrip", times=range(50))
     arguments = ("--progress", "json", "--model", tiny, "--chunk-seconds", 1, "--drop-incompatible")
     arguments += ("--codec", "ffv1")
     assert run(source, tmp_path / "out.avi", *arguments) == 0

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 import pytest
-from lab.media import Clip, make
+from lab.media import Clip, banded, make
 
 import bdinn_core
 from bdinn_core import cli
@@ -54,27 +54,19 @@ def commands(kind: str, readmes: Sequence[Path] = READMES) -> list[str]:
     return [shlex.join(shlex.split(line, comments=True)) if "|" not in line else line for line in lines]
 
 
-def dusk(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
-    """A slow ramp with bands, which moves."""
-    frame = av.VideoFrame(width, height, pix_fmt)
-    for i, plane in enumerate(frame.planes):
-        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
-        y, x = np.mgrid[0 : plane.height, 0 : plane.width]
-        rows[:, : plane.width] = np.rint(50 + 30 * i + 0.05 * (x + number) + 0.04 * y)
-    return frame
-
-
 @pytest.fixture
 def workplace(tmp_path) -> Path:
     """A folder with all that the examples read."""
     folder = tmp_path
     rate = Fraction(12)
-    clip = Clip(draw=dusk, width=128, height=96, times=range(48), time_base=1 / rate, rate=rate, sound="flac")
+    clip = Clip(
+        draw=banded, width=128, height=96, times=range(48), time_base=1 / rate, rate=rate, sound="flac"
+    )
     for name in ("in.mkv", "episode.mkv", "film.mkv", "season1/01.mkv", "season1/02.mkv"):
         (folder / name).parent.mkdir(exist_ok=True)
         make(folder / name, clip)
     for name, codec in (("in.mp4", "libx264"), ("in.webm", "libvpx-vp9")):
-        make(folder / name, draw=dusk, width=128, height=96, codec=codec)
+        make(folder / name, draw=banded, width=128, height=96, codec=codec)
     (folder / "results").mkdir()
     (folder / "frames").mkdir()
     picture = np.tile(np.linspace(60, 70, 128).round().astype(np.uint8), (96, 1))

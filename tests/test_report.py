@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 from jobs import info
-from lab.media import make, planes, read
+from lab.media import banded, make, planes, read
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from bdinn_core import cli
@@ -27,22 +27,12 @@ from bdinn_core.video.codecs import plan_encoding
 WIDTH, HEIGHT, FRAMES = 320, 240, 12
 
 
-def dusk(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
-    """A slow ramp with bands, which moves."""
-    frame = av.VideoFrame(width, height, pix_fmt)
-    for i, plane in enumerate(frame.planes):
-        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
-        y, x = np.mgrid[0 : plane.height, 0 : plane.width]
-        rows[:, : plane.width] = np.rint(40 + 40 * i + 0.04 * (x + number) + 0.05 * y)
-    return frame
-
-
 @pytest.fixture(scope="module")
 def job(tmp_path_factory) -> tuple[Path, Path, Path]:
     """Source, result and report of a job with a name that would break a careless page."""
     folder = tmp_path_factory.mktemp("report")
     source, result, page = folder / "<b>'in' & \"x\".mkv", folder / "out.mkv", folder / "report.html"
-    make(source, draw=dusk, width=WIDTH, height=HEIGHT, times=range(FRAMES))
+    make(source, draw=banded, width=WIDTH, height=HEIGHT, times=range(FRAMES))
     options = ["--device", "cpu", "--codec", "libx264", "--crf", "12", "--chunk-seconds", "0.2"]
     assert cli.main([str(source), str(result), "--report", str(page), *options]) == 0
     return source, result, page
@@ -160,7 +150,7 @@ def test_debanding_that_does_nothing_is_told():
 @pytest.mark.skipif(sys.platform == "win32", reason="the browser of the tests is Debian's")
 def test_encoders_that_really_bring_bands_back_are_caught(tmp_path):
     source, page = tmp_path / "in.mkv", tmp_path / "page.html"
-    make(source, draw=dusk, width=WIDTH, height=HEIGHT, times=range(6))
+    make(source, draw=banded, width=WIDTH, height=HEIGHT, times=range(6))
     options = [
         "--codec",
         "libx264",

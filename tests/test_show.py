@@ -9,7 +9,7 @@ import pytest
 import torch
 from banded import FORMATS, banded_frame, name_of
 from jobs import info
-from lab.media import make
+from lab.media import banded, make
 
 from bdinn_core import DebandOptions, Frame, FrameFormat, OptionError, cli
 from bdinn_core.measure import measure_plane
@@ -21,24 +21,22 @@ from bdinn_core.show.samples import clock, deband_at, picture_at, spread
 from bdinn_core.video import VideoJob
 
 
-def dusk(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
-    """A slow ramp with bands in its left half, and from picture 5 on all over; the rest is noise."""
-    frame = av.VideoFrame(width, height, pix_fmt)
+def half_noisy(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+    """Bands, beside which there's noise until picture 5."""
+    frame = banded(pix_fmt, width, height, number)
     noise = np.random.default_rng(number)
-    for i, plane in enumerate(frame.planes):
+    for plane in frame.planes if number < 5 else ():
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
-        y, x = np.mgrid[0 : plane.height, 0 : plane.width]
-        values = np.rint(60 + 20 * i + 0.04 * x + 0.03 * y)
-        if number < 5:
-            half = plane.width // 2
-            values[:, half:] += noise.integers(-9, 10, (plane.height, plane.width - half))
-        rows[:, : plane.width] = values
+        half = rows[:, plane.width // 2 : plane.width]
+        half += noise.integers(-9, 10, half.shape).astype(np.uint8)  # modulo 256
     return frame
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("show") / "in.mkv", draw=dusk, width=200, height=120, times=range(10))
+    return make(
+        tmp_path_factory.mktemp("show") / "in.mkv", draw=half_noisy, width=200, height=120, times=range(10)
+    )
 
 
 def job_of(source: Path, **changes) -> VideoJob:
@@ -238,7 +236,7 @@ def test_analysis_says_what_is_found_and_used(source, capfd):
 
 def test_analysis_finds_coarse_steps(tmp_path):
     def coarse(pix_fmt, width, height, number):
-        frame = dusk(pix_fmt, width, height, 9)
+        frame = banded(pix_fmt, width, height, 9)
         for plane in frame.planes:
             rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
             y, x = np.mgrid[0 : plane.height, 0 : plane.width]

@@ -18,7 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 __all__ = [
-    "LINES", "Clip", "Media", "assert_same_pictures", "cover_art", "join", "make", "make_captioned",
+    "LINES", "Clip", "Media", "assert_same_pictures", "banded", "cover_art", "join", "make", "make_captioned",
     "make_interlaced", "picture", "planes", "read", "seconds", "smooth",
 ]  # fmt: skip
 
@@ -45,6 +45,16 @@ def smooth(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
         rows = np.frombuffer(plane, np.uint8 if bits <= 8 else np.uint16).reshape(plane.height, -1)
         ramp = np.add.outer(np.arange(plane.height), np.arange(plane.width)) // 4 + 40 + 10 * i + number
         rows[:, : plane.width] = np.minimum(ramp, 200) << (bits - 8)
+    return frame
+
+
+def banded(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+    """A frame of 8 bits with gradients so slow that rounding makes bands of them, which move."""
+    frame = av.VideoFrame(width, height, pix_fmt)
+    for i, plane in enumerate(frame.planes):
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+        y, x = np.mgrid[0 : plane.height, 0 : plane.width]
+        rows[:, : plane.width] = np.rint(50 + 30 * i + 0.04 * (x + number) + 0.03 * y)
     return frame
 
 
