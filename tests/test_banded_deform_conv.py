@@ -369,3 +369,14 @@ def test_products_of_worker_threads_stay_single_threaded():
     # More would share one product, and differ in the last bit from one time to the next.
     assert {future.result() for future in [workers.submit(count) for _ in range(8)]} == {1}
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("size", [(5, 7), (600, 500)])
+def test_beyond_the_greatest_rescale_only_the_centre_is_read(size):
+    layer = BandedDeformConv2d(2, 3, max_rescale=8.0)
+    torch.nn.init.constant_(layer.grid.bias, 9)  # a rescale of 10
+    x = torch.randn(1, 2, *size)
+    expected = F.conv2d(x, layer.conv.weight[..., 1:2, 1:2], layer.conv.bias)
+    assert torch.allclose(layer(x), expected, atol=1e-5)
+    torch.nn.init.constant_(layer.grid.bias, 6)
+    assert (layer(x) - expected).abs().max() > 0.01

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -199,3 +200,17 @@ def test_unusable_models_are_named(tmp_path):
     save_file({"a": torch.zeros(1)}, foreign, {"bdinn_config": json.dumps(SMALL.to_dict())})
     with pytest.raises(ModelError, match="foreign"):
         load_model(str(foreign))
+
+
+def test_what_lies_afar_in_a_large_picture_does_no_harm():
+    """Coarse layers of `fast` ask for grids of thousands of pixels, which were never inside when it trained."""
+    height, width = 1088, 1920
+    y, x = np.mgrid[0:height, 0:width]
+    truth = 40 + 30 * np.exp(-((y - 0.45 * height) ** 2 + (x - 0.4 * width) ** 2) / 700**2)
+    below = slice(int(0.6 * height), None)
+    truth[below] += np.random.default_rng(0).normal(0, 3, truth[below].shape)
+    degraded = np.rint(truth).astype(np.float32)
+    with torch.no_grad():
+        restored = load_model("fast")(torch.from_numpy(degraded)[None, None])[0, 0].numpy()
+    errors = [np.square(picture - truth)[below].mean() for picture in (degraded, restored)]
+    assert errors[1] < 1.03 * errors[0]

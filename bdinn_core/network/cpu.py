@@ -235,12 +235,12 @@ class _Banded:
     def __init__(self, layer: BandedDeformConv2d, dtype: torch.dtype) -> None:
         self._grid, self._conv = _Convolution.of(layer.grid, dtype), _Convolution.of(layer.conv, dtype)
         self._geometry = layer.geometry
-        self._stretch = np.array([layer.min_stretch, layer.max_stretch], np.float32)
+        self._bounds = np.array([layer.min_stretch, layer.max_stretch, layer.max_rescale], np.float32)
 
     def __call__(self, features: torch.Tensor, lines: slice) -> np.ndarray:
         count, width = lines.stop - lines.start, features.shape[1] - 2 * FRAME
         grid = scratch("grid", (4, count, width), torch.float32)
         predicted = self._grid(_with_neighbours(features, lines))
-        kernels.finish_grid(predicted, *self._stretch, grid.numpy())
+        kernels.finish_grid(predicted, *self._bounds, grid.numpy())
         samples = sample_lines(features, grid, self._geometry, lines.start)
         return self._conv(samples[0].permute(1, 2, 0), stride=3)

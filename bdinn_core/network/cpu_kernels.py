@@ -14,6 +14,7 @@ import numpy as np
 from ..jit import fast_jit, inlined_jit
 from ..ops.banded_deform_conv.sampling import MARGIN
 from ..ops.bfloat16 import narrow, widen
+from ..ops.layers import FAR
 from ..ops.runs import LANES, blend, copy, fill, square_sum
 from ..ops.vector_math import asinh, gelu, tanh
 from .subnet import LEAK
@@ -40,6 +41,7 @@ NEARER_RIGHT = tuple(np.float32(w) for w in (3 / 16, 9 / 16, 1 / 16, 3 / 16))
 ALL_LEFT = tuple(np.float32(w) for w in (3 / 4, 0, 1 / 4, 0))
 ALL_RIGHT = tuple(np.float32(w) for w in (0, 3 / 4, 0, 1 / 4))
 LEAKING = np.float32(LEAK)
+_FAR = np.float32(FAR)
 
 
 @fast_jit
@@ -363,13 +365,14 @@ def finish_hidden(convolved, skipped, before, first, limit, framed):
 
 
 @fast_jit
-def finish_grid(convolved, least, most, grid):
+def finish_grid(convolved, least, most, largest, grid):
     """What `BandedDeformConv2d.predict_grid` makes of its convolution, with bounds and rescale.
 
     Args:
         convolved: (lines, MARGIN + W + MARGIN, 4).
         least: Least stretch.
         most: Greatest stretch.
+        largest: Greatest rescale; more is `FAR`.
         grid: (4, lines, W).
     """
     _, lines, width = grid.shape
@@ -384,7 +387,8 @@ def finish_grid(convolved, least, most, grid):
             sin[i] *= scale
             cos[i] *= scale
             stretch[i] = least + (tanh(stretch[i]) + ONE) * span
-            whole[i] = ONE + max(whole[i], np.float32(0))
+            rescale = ONE + max(whole[i], np.float32(0))
+            whole[i] = _FAR if rescale > largest else rescale
 
 
 @fast_jit

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ..ops import BandedDeformConv2d
 from ..ops.banded_deform_conv.triton import convolve, weight_matrix
+from ..ops.layers import FAR
 from . import triton_kernels as kernels
 from .bdinn import BDINN
 from .blocks import LatentEdit, LiftingStep, TopEdit
@@ -164,7 +165,7 @@ class _Banded:
 
     def __init__(self, layer: BandedDeformConv2d, dtype: torch.dtype) -> None:
         self._grid, self._geometry = _Convolution(layer.grid, dtype), layer.geometry
-        self._stretch = layer.min_stretch, layer.max_stretch
+        self._bounds = layer.min_stretch, layer.max_stretch, layer.max_rescale, FAR
         weight = layer.conv.weight.detach()
         filled = F.pad(weight, (0, 0, 0, 0, 0, -weight.shape[1] % 8)).to(dtype)
         self._matrix = weight_matrix(filled).contiguous()
@@ -177,7 +178,7 @@ class _Banded:
         grid = conv.new_empty(n, 4, height, width, dtype=torch.float32)
         with torch.cuda.device_of(conv):
             kernels.activate_grid[_programs(grid)](
-                *(conv, self._grid.bias, grid, height, width, *self._stretch),
+                *(conv, self._grid.bias, grid, height, width, *self._bounds),
                 CONV=channels,
                 BLOCK=MOST_PIXELS,
             )

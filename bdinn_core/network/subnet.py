@@ -17,6 +17,8 @@ __all__ = [
     "zero_convolution",
 ]
 
+MAX_RESCALE = 8.0
+"""Of banded grids. In training, on crops of a few hundred pixels, what grows by more is outside of them."""
 LEAK = 0.1
 """Slope that a leaky GELU adds to GELU's."""
 
@@ -29,7 +31,7 @@ def replicate_pad(x: torch.Tensor, margin: int) -> torch.Tensor:
 def convolution(in_channels: int, out_channels: int, banded: bool = False) -> nn.Conv2d | BandedDeformConv2d:
     """A 3x3 convolution of its padded input, ordinary or banded deformable."""
     if banded:
-        return BandedDeformConv2d(in_channels, out_channels, padding=0)
+        return BandedDeformConv2d(in_channels, out_channels, padding=0, max_rescale=MAX_RESCALE)
     return nn.Conv2d(in_channels, out_channels, 3)
 
 

@@ -278,9 +278,22 @@ def activate(
 
 @jit
 def activate_grid(
-    conv_ptr, bias_ptr, grid_ptr, height, width, least, most, CONV: tl.constexpr, BLOCK: tl.constexpr
+    conv_ptr,
+    bias_ptr,
+    grid_ptr,
+    height,
+    width,
+    least,
+    most,
+    largest,
+    far,
+    CONV: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
-    """A banded layer's sin, cos, stretch (least..most) and rescale, float32 (4, height, width)."""
+    """A banded layer's sin, cos, stretch (least..most) and rescale, float32 (4, height, width).
+
+    A rescale of more than `largest` becomes `far`.
+    """
     picture = tl.program_id(1).to(tl.int64)
     conv_ptr += picture * height * width * CONV
     grid_ptr += picture * 4 * height * width
@@ -295,7 +308,9 @@ def activate_grid(
     tl.store(grid_ptr + height * width + pixel, cos * unit, mask=inside)
     bounded = least + (_tanh(stretch) + 1) * ((most - least) / 2)
     tl.store(grid_ptr + 2 * height * width + pixel, bounded, mask=inside)
-    tl.store(grid_ptr + 3 * height * width + pixel, 1 + tl.maximum(rescale, 0.0), mask=inside)
+    rescale = 1 + tl.maximum(rescale, 0.0)
+    rescale = tl.where(rescale > largest, far, rescale)
+    tl.store(grid_ptr + 3 * height * width + pixel, rescale, mask=inside)
 
 
 @jit

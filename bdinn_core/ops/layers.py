@@ -18,6 +18,9 @@ RESCALE_START = 0.01
 """Start of the rescale branch before its ReLU. At 0, with zero weights, the ReLU would pass no
 gradient and the branch would never learn, as in the authors' layer."""
 
+FAR = 2.0**13
+"""A rescale by which taps are outside of any feature map; half precision holds it."""
+
 
 class BandedDeformConv2d(nn.Module):
     """Convolution whose kernel turns and stretches at every output pixel, as the bands there run.
@@ -45,6 +48,8 @@ class BandedDeformConv2d(nn.Module):
         min_stretch: Least stretch.
         max_stretch: Greatest stretch. Both `None`: any stretch >= 0.
         rescale: Whether the whole grid may grow.
+        max_rescale: Where it would grow by more, all taps but the centre read zero, as outside the input:
+            what a kernel finds afar would depend on the input's size.
         init_angle: Angle at the start, in degrees.
 
     Raises:
@@ -66,6 +71,7 @@ class BandedDeformConv2d(nn.Module):
         min_stretch: float | None = 0.5,
         max_stretch: float | None = 3.0,
         rescale: bool = True,
+        max_rescale: float = math.inf,
         init_angle: float = 0.0,
     ) -> None:
         super().__init__()
@@ -80,7 +86,7 @@ class BandedDeformConv2d(nn.Module):
             dilation=dilations,
         )
         self.min_stretch, self.max_stretch = min_stretch, max_stretch
-        self.rescale = rescale
+        self.rescale, self.max_rescale = rescale, max_rescale
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, groups=groups, bias=bias)
         self.grid = nn.Conv2d(in_channels, 4 if rescale else 3, 3, strides)
         self._start_as_convolution(math.radians(init_angle))
@@ -109,7 +115,10 @@ class BandedDeformConv2d(nn.Module):
             stretch = self.min_stretch + (torch.tanh(stretch) + 1) * (
                 (self.max_stretch - self.min_stretch) / 2
             )
-        return rotation, stretch, 1 + F.relu(maps[:, 3:]) if self.rescale else None
+        if not self.rescale:
+            return rotation, stretch, None
+        rescale = 1 + F.relu(maps[:, 3:])
+        return rotation, stretch, torch.where(rescale > self.max_rescale, FAR, rescale)
 
     def _grid_padding(self) -> tuple[int, int, int, int]:
         """(left, right, top, bottom) that centres the 3x3 windows on the outputs; negative crops."""
