@@ -24,7 +24,7 @@ from .farm import FarmOptions, has_status, read_status, run_all, run_one
 from .farm.batch import find_files, is_batch, longest_first, make_folders, pair_outputs
 from .flags import Parsed, flag_fields, flags_of, times
 from .options import DebandOptions
-from .show.files import check_report, write_preview, write_report
+from .show.files import check_report, refuse_pipe, write_preview, write_report
 from .video import VideoJob
 from .video.opening import STDIO
 
@@ -74,6 +74,9 @@ def _modes() -> list[click.Parameter]:
 
 def _run(console: Console, **values: Any) -> int:
     preview, analysis, report = values["preview"], values["analyze"], values["report"]
+    given = [name for name in ("status", "preview", "analyze", "report") if values[name]]
+    if len(given) > 1:
+        raise OptionError(f"{' and '.join(given)} are asked for: give one at a time")
     values["output"] = _output(values)
     values["device"], *others = devices = values["device"].split(",")
     values["devices"] = devices if others else ()
@@ -94,15 +97,30 @@ def _run(console: Console, **values: Any) -> int:
     if analysis:
         from .show.analysis import analyze  # late, since it imports torch
 
+        refuse_pipe(job)
         print(*analyze(job, deband), sep="\n")
         return 0
     if report:
-        check_report(job, report)
+        return _run_with_report(job, deband, farm, report, values["command"], console)
     with console:
         ended = run_one(job, deband, farm, console)
-    if report:
-        console.note(f"looking at source and result for {report}")
-        write_report(job, deband, report, ended.frames, console.figures(), values["command"])
+    return EXIT_DAMAGED if ended.damaged else 0
+
+
+def _run_with_report(
+    job: VideoJob, deband: DebandOptions, farm: FarmOptions, report: str, command: str, console: Console
+) -> int:
+    """Does a job and makes its report; of a result that's there already, the report alone."""
+    check_report(job, report)
+    if os.path.isfile(job.output) and not job.overwrite:
+        console.note(f"{job.output} is there already: the report is made of it, by the options given now")
+        write_report(job, deband, report, {}, [], command, console.note)
+        return 0
+    with console:
+        ended = run_one(job, deband, farm, console)
+        console.stop()
+        console.note(f"{job.output} is complete; looking at it and the source for {report}")
+        write_report(job, deband, report, console.figures(), ended.lines, command, console.note)
     return EXIT_DAMAGED if ended.damaged else 0
 
 
@@ -112,7 +130,8 @@ def _output(values: dict[str, Any]) -> str:
     if output is not None:
         return output
     if values["preview"]:
-        return f"{Path(source).stem}.preview.png"
+        name = Path(source)
+        return f"{name.parent.absolute().name if '%' in name.name else name.stem}.preview.png"
     if values["analyze"]:
         return STDIO
     raise click.UsageError("Missing argument 'OUT'.")
@@ -211,6 +230,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
             return "interrupted; nothing incomplete is left", EXIT_INTERRUPTED
         case Terminated():
             return "terminated; nothing incomplete is left", EXIT_SIGNAL + error.args[0]
+        case BrokenPipeError():
+            return "standard output was closed", EXIT_INPUT
         case Exception():
             if is_out_of_memory(error):
                 return "out of memory; try a smaller --tile-size", EXIT_INPUT

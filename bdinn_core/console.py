@@ -37,6 +37,7 @@ class Console(Progress):
         self._done = self._before = 0
         self._work = Work()
         self._began = self._shown = time.monotonic()
+        self._ended: float | None = None
 
     def begin(self, total: int | None, done: int = 0) -> None:
         """Starts the clock."""
@@ -54,6 +55,10 @@ class Console(Progress):
     def work(self, work: Work) -> None:
         """Adds up work."""
         self._work += work
+
+    def stop(self) -> None:
+        """Stops the clock: the job is done, though not all that's to be done behind it."""
+        self._ended = time.monotonic()
 
     def note(self, line: str) -> None:
         """Says something."""
@@ -101,7 +106,7 @@ class Console(Progress):
         sys.stderr.flush()
 
     def _seconds(self) -> float:
-        return time.monotonic() - self._began
+        return (self._ended or time.monotonic()) - self._began
 
     def _fps(self) -> float:
         return (self._done - self._before) / max(self._seconds(), 1e-3)

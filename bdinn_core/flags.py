@@ -59,7 +59,7 @@ def seconds(text: str) -> Fraction:
 
 def times(text: str) -> tuple[Fraction, ...] | str:
     """Times separated by commas, or `auto`; `ValueError` for anything else."""
-    return text if text == "auto" else tuple(seconds(part) for part in text.split(","))
+    return text if text == "auto" else tuple(seconds(part.strip()) for part in text.split(","))
 
 
 def _stream(text: str) -> int | str:

@@ -203,7 +203,7 @@ def test_unusable_models_are_named(tmp_path):
 
 
 def test_what_lies_afar_in_a_large_picture_does_no_harm():
-    """Coarse layers of `fast` ask for grids of thousands of pixels, which were never inside when it trained."""
+    """Coarse layers of `fast` ask for grids of thousands of pixels, never inside when it was trained."""
     height, width = 1088, 1920
     y, x = np.mgrid[0:height, 0:width]
     truth = 40 + 30 * np.exp(-((y - 0.45 * height) ** 2 + (x - 0.4 * width) ** 2) / 700**2)

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import shutil
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,8 +18,9 @@ from jobs import info
 from lab.media import banded, make, planes, read
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from bdinn_core import cli
-from bdinn_core.show.verdict import judge
+from bdinn_core import DebandOptions, cli
+from bdinn_core.show.png import encode_png
+from bdinn_core.show.verdict import Sentence, judge
 from bdinn_core.show.watch import VERSIONS, Watched
 from bdinn_core.video.codecs import plan_encoding
 
@@ -59,11 +59,11 @@ def test_it_holds_the_pictures_with_all_their_bits(job):
         number = int(frame["where"].split()[1].rstrip(","))
         versions = frame["versions"]
         assert [*versions] == [*VERSIONS]
-        for version, file, unit in (("source", before, 1), ("encoded", after, 0.25)):
-            found = [unpack(plane) for plane in versions[version]["planes"]]
-            assert versions[version]["unit"] == unit
+        for version, file, span in (("source", before, 219), ("encoded", after, 4 * 219)):
+            found = [unpack(plane) for plane in versions[version]]
+            assert versions[version][0]["span"] == span
             assert all(np.array_equal(a, b) for a, b in zip(found, planes(file.frames[number]), strict=True))
-        filtered = unpack(versions["filtered"]["planes"][0])
+        filtered = unpack(versions["filtered"][0])
         assert len(np.unique(filtered)) > 2 * len(np.unique(planes(before.frames[number])[0]))
 
 
@@ -72,10 +72,10 @@ def test_it_says_what_was_measured_asked_for_and_made(job):
     data = data_of(page)
     curves = data["curves"]
     assert curves["times"] == pytest.approx([number / 25 for number in range(FRAMES)])
-    assert "CAMBI" in curves["title"]
-    banding = {name: np.mean(values) for name, values in curves["banding"].items()}
-    assert banding["source"] > 3 * banding["filtered"]
-    assert all(0 < change < 1 for change in curves["change"]["filtered"])
+    cambi, shares, change = curves["charts"].values()
+    for banding in (cambi, shares):
+        assert np.mean(banding["source"]) > 3 * np.mean(banding["filtered"])
+    assert all(0 < value < 1 for value in change["filtered"])
     assert data["files"] == {"source": str(source), "output": str(result)}
     tables = {table["title"]: {row[0]: row[1:] for row in table["rows"]} for table in data["tables"]}
     assert tables["Picture"]["pixel format"] == ["yuv420p", "yuv420p10le"]
@@ -99,72 +99,145 @@ def test_a_report_is_refused_before_the_work_and_never_replaces_unasked(job, tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_small_and_grey_and_float_pictures_have_reports_too(tmp_path):
-    for pix_fmt, codec in (("gray", "ffv1"), ("gbrp10le", "ffv1")):
-        source, page = tmp_path / f"{pix_fmt}.mkv", tmp_path / f"{pix_fmt}.html"
-        make(source, pix_fmt=pix_fmt, width=70, height=50, times=[0])
-        options = ["--codec", codec, "--device", "cpu", "--report", str(page)]
-        assert cli.main([str(source), str(tmp_path / f"{pix_fmt}-out.mkv"), *options]) == 0
-        data = data_of(page)
-        assert "CAMBI doesn't score this size" in data["curves"]["title"]
-        first = unpack(data["frames"][0]["versions"]["source"]["planes"][0])
-        # FFmpeg's order is green, blue, red.
-        assert np.array_equal(first, planes(read(source).frames[0])[0 if pix_fmt == "gray" else 2])
+@pytest.mark.parametrize("pix_fmt", ["gray", "gbrp10le", "yuv420p16le"])
+def test_pictures_that_are_small_or_of_other_kinds_have_reports_too(tmp_path, pix_fmt):
+    source, page = tmp_path / "in.mkv", tmp_path / "page.html"
+    make(source, pix_fmt=pix_fmt, width=70, height=50, times=[0])
+    options = ["--codec", "ffv1", "--device", "cpu", "--report", str(page)]
+    assert cli.main([str(source), str(tmp_path / "out.mkv"), *options]) == 0
+    data = data_of(page)
+    assert not any("CAMBI" in title for title in data["curves"]["charts"])  # it scores no smaller ones
+    plane = data["frames"][0]["versions"]["source"][0]
+    expected = planes(read(source).frames[0])[2 if pix_fmt == "gbrp10le" else 0]  # green, blue, red
+    if pix_fmt == "yuv420p16le":
+        expected = np.minimum(np.rint(expected / 16), 4095)  # of 16 bits, 12 are kept
+        assert plane["span"] == 219 * 16
+    assert np.abs(unpack(plane) - expected.astype(int)).max() <= 1e-9
 
 
-def watched(source: float, filtered: float, encoded: float, codec: str, **encoding: Any) -> Watched:
-    scores = {"source": [source] * 3, "filtered": [filtered] * 3, "encoded": [encoded, encoded + 1, encoded]}
+def test_full_range_is_that_of_the_source_whatever_the_depth(tmp_path):
+    """Strength 0 changes nothing, though codes of more bits aren't multiples there."""
+    source, page = tmp_path / "in.png", tmp_path / "page.html"
+    picture = np.tile(np.linspace(0, 255, 300).astype(np.uint8), (220, 1))
+    source.write_bytes(encode_png(np.stack([picture] * 3, -1)))
+    options = ["--device", "cpu", "--strength", "0", "--report", str(page)]
+    assert cli.main([str(source), str(tmp_path / "out.png"), *options]) == 0
+    data = data_of(page)
+    levels = [
+        (unpack(plane) - plane["zero"]) / plane["span"]
+        for plane in (data["frames"][0]["versions"][version][0] for version in VERSIONS)
+    ]
+    assert all(np.abs(level - levels[0]).max() * data["colours"]["steps"][0] < 0.04 for level in levels)
+    assert max(data["curves"]["charts"]["Mean change, in 8-bit steps"]["encoded"]) < 0.01
+
+
+def test_of_a_result_that_is_there_the_report_alone_is_made(job, tmp_path, capfd):
+    source, result, page = job
+    before = result.stat()
+    options = ["--device", "cpu", "--codec", "libx264", "--crf", "12"]
+    assert cli.main([str(source), str(result), "--report", str(tmp_path / "again.html"), *options]) == 0
+    assert f"{result} is there already" in capfd.readouterr().err
+    assert result.stat() == before
+    assert data_of(tmp_path / "again.html")["curves"] == data_of(page)["curves"]
+
+
+def test_a_result_of_a_part_has_a_report_of_it(tmp_path, data_dir):
+    arguments = [str(data_dir / "vp90-2-05-resize.ivf"), str(tmp_path / "out.mkv"), "--keep-partial"]
+    options = ["--device", "cpu", "--preset", "ultrafast", "--report", str(tmp_path / "page.html")]
+    assert cli.main([*arguments, *options]) == 3
+    data = data_of(tmp_path / "page.html")
+    assert data["verdict"][0]["warn"]
+    assert "what came before is kept" in data["verdict"][0]["text"]
+
+
+def test_a_report_that_cannot_be_made_leaves_the_result(job, tmp_path, monkeypatch, capfd):
+    def fail(*_: Any) -> None:
+        raise OSError(5, "no more of it")
+
+    monkeypatch.setattr("bdinn_core.show.report.watch", fail)
+    arguments = [str(job[0]), str(tmp_path / "out.mkv"), "--codec", "ffv1", "--device", "cpu"]
+    assert cli.main([*arguments, "--report", str(tmp_path / "page.html"), "--progress", "json"]) == 1
+    events = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert "out.mkv is complete, but its report can't be made" in events[-1]["text"]
+    assert "done" not in [event["event"] for event in events]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
+
+
+def watched(
+    source: float, filtered: float, encoded: float, codec: str, worse: float = 1, **encoding: Any
+) -> Watched:
+    """A hundred pictures, of which that share is encoded so, and the others as they were filtered."""
+    bad = round(100 * worse)
+    scores = {
+        "source": [source] * 100,
+        "filtered": [filtered] * 100,
+        "encoded": [encoded] * (bad - 1) + [encoded + 1] + [filtered] * (100 - bad),
+    }
+    shares = {version: [value / 30 for value in values] for version, values in scores.items()}
     plan = plan_encoding(codec, info(), **encoding)
-    times = [Fraction(n) for n in range(3)]
-    return Watched(source=info(), result=info(), encoding=plan, times=times, cambi=scores)
+    times = [Fraction(n) for n in range(100)]
+    return Watched(source=info(), result=info(), encoding=plan, times=times, banding=shares, cambi=scores)
+
+
+def say(seen: Watched, output: str = "out.mkv", **options: Any) -> list[Sentence]:
+    return [*judge(seen, DebandOptions(**options), output)]
 
 
 def test_bands_brought_back_by_the_encoder_are_told_with_what_to_change():
-    good = [*judge(watched(19, 2, 4, "libx265"))]
+    good = say(watched(19, 2, 4, "libx265"))
     assert [sentence.warn for sentence in good] == [False, False]
-    assert good[1].text == "The encoder keeps the gradients: CAMBI 4.3 in the file."
-    bad = [*judge(watched(19, 2, 12, "libx265", crf=24.0))][1]
+    assert good[1].text.startswith("The encoder keeps the gradients; in the file: CAMBI 4.0, ")
+    bad = say(watched(19, 2, 12, "libx265", crf=24.0))[1]
     assert bad.warn
-    assert "The encoder brings bands back: CAMBI 2.0 before encoding, 12.3 in the file" in bad.text
-    assert "most at 0:00:01.000" in bad.text
+    assert "brings bands back in 100 of 100 pictures, most at 0:01:39.000 (CAMBI 2.0 before" in bad.text
     assert "a lower --crf, as 20 instead of 24; -e aq-mode=3" in bad.text
-    eight = [*judge(watched(19, 2, 12, "libvpx-vp9"))][1].text
-    assert "10 bits, which libvpx-vp9 has not here" in eight
     asked = [("aq-mode", "3")]
-    assert "aq-mode" not in [*judge(watched(19, 2, 12, "libx264", encoder_options=asked))][1].text
-    assert "enable-variance-boost" in [*judge(watched(19, 2, 12, "libsvtav1"))][1].text
+    assert "aq-mode" not in say(watched(19, 2, 12, "libx264", encoder_options=asked))[1].text
+    assert "enable-variance-boost" in say(watched(19, 2, 12, "libsvtav1"))[1].text
+    assert "--grain" not in say(watched(19, 2, 12, "libx264"), grain=1.0)[1].text
+
+
+def test_bands_that_come_back_in_a_part_are_told_too():
+    assert "in 30 of 100 pictures" in say(watched(15, 2, 15, "libx265", worse=0.3))[1].text
+    assert not say(watched(15, 2, 15, "libx265", worse=0.02))[1].warn
+
+
+def test_how_to_get_ten_bits():
+    eight = watched(19, 2, 12, "libvpx-vp9")
+    assert "which libvpx-vp9 hasn't here: --codec libx265 or libsvtav1" in say(eight)[1].text
+    assert "which libvpx-vp9 hasn't here: --codec libsvtav1;" in say(eight, "out.webm")[1].text
+    asked = say(watched(19, 2, 12, "libx265", pix_fmt="yuv420p"))[1].text
+    assert "10 bits, by leaving out --pix-fmt and --output-depth" in asked
 
 
 def test_debanding_that_does_nothing_is_told():
-    clean, _ = judge(watched(0.2, 0.1, 0.2, "libx265"))
-    assert clean.text == "The source has hardly any banding (CAMBI 0.2)."
-    useless, _ = judge(watched(8, 8.5, 8.5, "libx265"))
+    clean = say(watched(0.2, 0.1, 0.2, "libx265"))[0]
+    assert clean.text.startswith("The source has hardly any banding: CAMBI 0.2, ")
+    useless = say(watched(8, 8.5, 8.5, "libx265"))[0]
     assert useless.warn
-    assert "Debanding didn't lower CAMBI (8.0, then 8.5)" in useless.text
-    seen = watched(0.5, 0.1, 0.1, "libx265")
+    assert "left bands (CAMBI from 8.0 to 8.5" in useless.text
+    undithered = say(watched(8, 8, 8, "libx264", pix_fmt="yuv420p"), dither="none")[0]
+    assert "8 bits without dither keep them: 10 bits, by leaving out --pix-fmt" in undithered.text
+    seen = replace(watched(15, 3, 3, "libx265"), cambi=None)  # of pictures that CAMBI doesn't score
+    assert "took pixels at edges of bands from 50.0 % to 10.0 %" in say(seen)[0].text
+
+
+def test_bands_that_one_measure_does_not_see_are_told_by_the_other():
+    """CAMBI looks for steps of one code, and bands of four are worse."""
+    seen = watched(20, 1, 1, "libx265")
     assert seen.cambi is not None
-    shares, _ = judge(replace(seen, cambi=None, banding=seen.cambi))  # of pictures that CAMBI doesn't score
-    assert "took banding from 50.0 % to 10.0 %" in shares.text
+    blind = replace(seen, cambi={version: [0.0] * 100 for version in seen.cambi})
+    assert say(blind)[0].text.startswith("Debanding took pixels at edges of bands from 66.7 %")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the browser of the tests is Debian's")
 def test_encoders_that_really_bring_bands_back_are_caught(tmp_path):
     source, page = tmp_path / "in.mkv", tmp_path / "page.html"
     make(source, draw=banded, width=WIDTH, height=HEIGHT, times=range(6))
-    options = [
-        "--codec",
-        "libx264",
-        "--pix-fmt",
-        "source",
-        "--crf",
-        "30",
-        "--dither",
-        "none",
-        "--device",
-        "cpu",
-    ]
+    options = ["--codec", "libx264", "--pix-fmt", "source", "--crf", "30", "--device", "cpu"]
     assert cli.main([str(source), str(tmp_path / "out.mkv"), "--report", str(page), *options]) == 0
-    assert any(sentence["warn"] for sentence in data_of(page)["verdict"])
+    took, back = data_of(page)["verdict"]
+    assert took["text"].startswith("Debanding took ")
+    assert "The encoder brings bands back in 6 of 6 pictures" in back["text"]
 
 
 @pytest.fixture(scope="module")
@@ -295,13 +368,15 @@ def test_changes_lie_over_the_picture_and_pictures_can_be_chosen(look, job):
 def test_curves_can_be_read_by_mouse_by_keys_and_as_a_table(look, job):
     page = look()
     curves = data_of(job[2])["curves"]
-    chart = page.locator("#banding svg").first
+    assert page.locator("#charts figure").count() == 3
+    chart = page.locator("#charts svg[tabindex]").first
     assert chart.locator("path").count() == 3
     chart.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    legend = page.locator("#banding .legend").inner_text()
-    assert f"{curves['banding']['source'][1]:.2f}" in legend
+    legend = page.locator("#charts .legend").first.inner_text()
+    cambi = next(iter(curves["charts"].values()))
+    assert f"{cambi['source'][1]:.2f}" in legend
     assert curves["clocks"][1] in legend
     page.get_by_text("As a table").click()
     assert page.locator("#curves tr").count() == FRAMES + 1
@@ -333,6 +408,22 @@ def test_the_divider_stays_in_sight_where_the_picture_scrolls(look):
     assert visible < WIDTH
     stage.evaluate("s => { s.scrollLeft = 60 }")
     page.wait_for_function(f"document.getElementById('divider').style.left === '{60 + round(visible / 2)}px'")
+
+
+def test_the_last_choice_wins_however_quick(look):
+    page = look()
+    expected = after(page, lambda: page.locator("#left").select_option("encoded"))
+    page.evaluate("""() => { for (const version of ["filtered", "source", "encoded"]) {
+        document.getElementById("left").value = version;
+        document.getElementById("left").dispatchEvent(new Event("change")); } }""")
+    page.wait_for_timeout(300)
+    assert np.array_equal(pixels(page), expected)
+
+
+def test_a_pixel_of_the_picture_is_one_of_the_screen(look):
+    page = look(device_scale_factor=2)
+    assert page.locator("#picture").bounding_box()["width"] == WIDTH / 2
+    assert page.locator("#divider").evaluate("d => d.style.left") == f"{WIDTH // 4}px"
 
 
 def test_all_controls_have_names(look):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from statistics import mean
 from typing import NamedTuple
 
@@ -10,8 +11,9 @@ from ..measure import measure_plane
 from ..options import DebandOptions
 from ..planes import Frame
 from ..video.job import VideoJob
+from ..video.pipeline import open_source
 from ..views import View, see
-from .samples import picture_at, result_depth, spread
+from .samples import ignore, one_stream, pictures, result_depth
 
 __all__ = ["PLANE_NAMES", "analyze"]
 
@@ -43,13 +45,14 @@ def analyze(job: VideoJob, options: DebandOptions) -> Iterator[str]:
     Raises:
         BdinnError: if it can't be read.
     """
+    with closing(open_source(one_stream(job), options, ignore)) as source:
+        depth = result_depth(job, source, options)
     engine = Debander(options)
-    times = spread(job, options, LOOKED_AT)
-    frames = [picture_at(job, options, time).frame for time in times]
+    frames = [picture.frame for picture in pictures(job, options, LOOKED_AT)]
     form = frames[0].format
     kind = "float" if form.is_float else f"{form.bit_depth} bits"
     size = f"{frames[0].width}x{frames[0].height}"
-    yield f"{job.source}: {size}, {form.family}, {kind}, {form.range} range; {len(frames)} pictures looked at"
+    yield f"{job.source}: {size}, {form.family}, {kind}, {form.range} range; looked at: {len(frames)}"
     yield "plane   banding   noise    step   limit  strength"
     views = [see(frame, range(len(frame.planes)), options.step, engine.device) for frame in frames]
     for p, name in enumerate(PLANE_NAMES[form.family]):
@@ -57,7 +60,6 @@ def analyze(job: VideoJob, options: DebandOptions) -> Iterator[str]:
     behind = sum(view.to_rgb is not None for view in views)
     if behind:
         yield f"{behind} of {len(frames)} pictures have their bands in Y'CbCr, and are debanded there"
-    depth = result_depth(form, options)
     yield f"result: {'float' if depth == 32 else f'{depth} bits'}, dither {options.dither}"
     yield f"model {options.model} on {engine.device} ({engine.backend})"
     yield "banding: pixels beside an edge of a band; noise, step and limit (largest change): 8-bit steps"

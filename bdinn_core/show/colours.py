@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..measure import difference, in_steps
+from ..measure import difference
 from ..planes import Frame
 from ..video.probe import VideoInfo
 from ..ycbcr import Matrix, YCbCr
@@ -26,34 +26,35 @@ _HD_LINES = 720
 
 @dataclass(frozen=True, kw_only=True)
 class Colours:
-    """How planes in 8-bit steps become R'G'B' of 0..255: `to_rgb @ (planes - zero)`."""
+    """How the nominal levels of planes (0..1, chroma -0.5..0.5) become R'G'B' of 0..255."""
 
     to_rgb: Sequence[Sequence[float]]
     """Three rows, one column a plane."""
-    zero: Sequence[float]
-    """Black, and neutral chroma, of each plane."""
     middle: Sequence[float]
     """Middle grey, and neutral chroma, of each plane."""
+    steps: Sequence[float]
+    """8-bit steps from 0 to 1, of each plane."""
 
     @classmethod
     def of(cls, info: VideoInfo) -> "Colours":
         """Those of a source's pictures. PQ and HLG are shown as they are stored, not mapped to a screen's."""
         form = info.format
-        zero = [form.scale(p).zero * form.steps_per_value(p) for p in range(form.num_planes)]
-        spans = [form.scale(p).span * form.steps_per_value(p) for p in range(form.num_planes)]
-        middle = [z if form.is_chroma(p) else z + spans[p] / 2 for p, z in enumerate(zero)]
-        return cls(to_rgb=_to_rgb(info, spans[0]).tolist(), zero=zero, middle=middle)
+        planes = range(form.num_planes)
+        return cls(
+            to_rgb=(255 * _to_rgb(info)).tolist(),
+            middle=[0.0 if form.is_chroma(p) else 0.5 for p in planes],
+            steps=[form.with_depth(8).scale(p).span for p in planes],
+        )
 
 
-def _to_rgb(info: VideoInfo, span: float) -> np.ndarray:
+def _to_rgb(info: VideoInfo) -> np.ndarray:
+    """Nominal levels as R'G'B' of 0..1."""
     form = info.format
-    if form.family == "gray":
-        return np.full((3, 1), 255 / span)
-    if form.family == "rgb":
-        return np.eye(3) * 255 / span
+    if form.family != "yuv":
+        return np.ones((3, 1)) if form.family == "gray" else np.eye(3)
     unsaid = "bt709" if info.height >= _HD_LINES else "bt601"
     matrix = unsaid if info.tags.matrix == 2 else _MATRICES.get(info.tags.matrix, "bt709")
-    return YCbCr(matrix=matrix, range=form.range or "limited").to_rgb
+    return YCbCr(matrix=matrix, range="full").to_rgb
 
 
 def draw(frame: Frame, colours: Colours, contrast: float = 1) -> np.ndarray:
@@ -69,11 +70,12 @@ def draw(frame: Frame, colours: Colours, contrast: float = 1) -> np.ndarray:
     """
     planes = []
     for p, plane in enumerate(frame.planes):
-        values = in_steps(plane, frame.format, p)
+        scale = frame.format.scale(p)
+        values = (torch.from_numpy(plane.astype(np.float32)) - scale.zero) / scale.span
         if contrast != 1:
             radius = max(1, RADIUS_PX * values.shape[1] // frame.width)
             values = raise_contrast(values, contrast, colours.middle[p], radius)
-        planes.append(_full_size(values - colours.zero[p], frame))
+        planes.append(_full_size(values, frame))
     matrix = torch.tensor(colours.to_rgb, dtype=torch.float32)
     rgb = torch.einsum("cp,phw->hwc", matrix, torch.stack(planes)).clamp(0, 255)
     noise = np.random.default_rng(0).random(rgb.shape, np.float32)

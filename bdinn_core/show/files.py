@@ -1,19 +1,20 @@
 """Previews and reports as files: refused before any work if they can't be written, in place when complete."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from ..errors import BdinnError, OptionError, OutputError
+from ..errors import BdinnError, OptionError, OutputError, unexpected
 from ..options import DebandOptions
 from ..video.job import VideoJob
 from ..video.opening import STDIO
 from ..video.output import check_output
 from ..video.part_files import PartFile
 
-__all__ = ["check_report", "write_preview", "write_report"]
+__all__ = ["check_report", "refuse_pipe", "write_preview", "write_report"]
 
 Times = Sequence[Fraction] | Literal["auto"]
 
@@ -30,14 +31,15 @@ def write_preview(job: VideoJob, options: DebandOptions, times: Times, tell: Cal
     Raises:
         BdinnError: if it can't be read, debanded or written.
     """
-    if Path(job.output).suffix.lower() != ".png":
+    if Path(job.output).suffix.lower() != ".png" or "%" in Path(job.output).name:
         raise OptionError(f"a preview is a picture: name a .png instead of {job.output}, or nothing")
-    _refuse_pipe(job)
+    refuse_pipe(job)
     check_output(job)
-    from .png import encode_png
-    from .preview import draw_preview
+    with _writing(job.output, job.overwrite) as path:
+        from .png import encode_png
+        from .preview import draw_preview
 
-    _write(job.output, job.overwrite, encode_png(draw_preview(job, options, times, tell)))
+        path.write_bytes(encode_png(draw_preview(job, options, times, tell)))
 
 
 def check_report(job: VideoJob, path: str) -> None:
@@ -48,14 +50,27 @@ def check_report(job: VideoJob, path: str) -> None:
     """
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise OptionError(f"a report is a page: name a .html instead of {path}")
-    _refuse_pipe(job)
+    refuse_pipe(job)
     if job.output == STDIO:
         raise OptionError("a report reads the result again: name a file instead of -")
     check_output(replace(job, output=path))
+    part = PartFile(path, job.overwrite)
+    try:
+        part.path.touch()
+    except OSError as error:
+        raise OutputError(f"{path} can't be written ({error.strerror})") from error
+    finally:
+        part.discard()
 
 
 def write_report(
-    job: VideoJob, options: DebandOptions, path: str, frames: int, figures: Mapping[str, str], command: str
+    job: VideoJob,
+    options: DebandOptions,
+    path: str,
+    run: Mapping[str, str],
+    damage: Sequence[str],
+    command: str,
+    tell: Callable[[str], None],
 ) -> None:
     """Writes the report of a job that's done; see `make_report`.
 
@@ -65,21 +80,31 @@ def write_report(
     from .report import make_report
 
     try:
-        page = make_report(job, options, frames, figures, command)
-        _write(path, job.overwrite, page.encode())
-    except BdinnError as error:
-        raise OutputError(f"{job.output} is complete, but its report can't be made: {error}") from error
+        with _writing(path, job.overwrite) as part:
+            page = make_report(job, options, run, damage, command, tell)
+            part.write_text(page, encoding="utf-8")
+    except Exception as error:
+        why = f"{error}" if isinstance(error, BdinnError) else unexpected(error)
+        raise OutputError(f"{job.output} is complete, but its report can't be made: {why}") from error
 
 
-def _refuse_pipe(job: VideoJob) -> None:
+def refuse_pipe(job: VideoJob) -> None:
+    """Refuses a source that can't be read more than once.
+
+    Raises:
+        OptionError: it's a pipe.
+    """
     if job.source == STDIO:
         raise OptionError("a pipe can be read but once: name a file instead of -")
 
 
-def _write(path: str, overwrite: bool, content: bytes) -> None:
+@contextmanager
+def _writing(path: str, overwrite: bool) -> Iterator[Path]:
+    """A file under a temporary name, which has its own at the end; refused at once if it can't be written."""
     part = PartFile(path, overwrite)
     try:
-        part.path.write_bytes(content)
+        part.path.touch()
+        yield part.path
         part.commit()
     except OSError as error:
         raise OutputError(f"{path} can't be written ({error.strerror})") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["letter"]
+__all__ = ["letter", "width_of"]
 
 _FILE = Path(__file__).parent / "lettering.npy"
 """How much ink is where, of the characters from space to tilde; made by scripts/make_lettering.py."""
@@ -16,6 +16,11 @@ PAPER, INK = 24, 236
 @cache
 def _cells() -> np.ndarray:
     return np.load(_FILE)
+
+
+def width_of(text: str) -> int:
+    """Pixels that a line of text takes."""
+    return 2 * PAD_PX + len(text) * _cells().shape[2]
 
 
 def letter(text: str, width: int) -> np.ndarray:

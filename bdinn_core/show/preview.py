@@ -5,6 +5,7 @@ Of one time it shows the whole picture; of several, a row each with the part tha
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import batched
 from typing import Literal
 
 import numpy as np
@@ -17,11 +18,11 @@ from ..options import DebandOptions
 from ..planes import Frame
 from ..steps import plane_step
 from ..video.job import VideoJob
-from .colours import Colours, changes, draw
-from .lettering import letter
-from .samples import Sample, clock, deband_at, picture_at, spread
+from .colours import RADIUS_PX, Colours, changes, draw
+from .lettering import letter, width_of
+from .samples import Sample, clock, deband_at, pictures
 
-__all__ = ["Window", "draw_preview", "window_of"]
+__all__ = ["Window", "crop", "draw_preview", "window_of"]
 
 CONTRAST = 16
 """Factor of the raised contrast: a band of one 8-bit step can be seen on any screen."""
@@ -29,9 +30,10 @@ LARGEST = (1920, 1080)
 """Of one time, the most that's shown; larger pictures are shown in part."""
 LARGEST_OF_MANY = (480, 270)
 LOOKED_AT, MOST = 24, 4
-"""How many pictures are looked at for the most banded, and how many of these are shown."""
+"""How many pictures are looked at for the most banded, and how many are shown."""
 GRID_PX = 4
 """What a window's corner is a multiple of: of chroma's pixels, however it's subsampled."""
+REACH_PX = 2 * RADIUS_PX
 GAP_PX = 4
 FULL_CHANGE = 1.0
 """The change, in 8-bit steps, that a map shows in full colour."""
@@ -76,13 +78,13 @@ def draw_preview(
 
 
 def _most_banded_times(job: VideoJob, options: DebandOptions) -> Sequence[Fraction]:
-    """Those of the most banded pictures, in order."""
-    times = spread(job, options, LOOKED_AT)
-    found: list[tuple[float, Fraction]] = []
-    for time in times:
-        frame = picture_at(job, options, time).frame
-        found.append((measure_plane(frame, frame.format.luma_plane).banding, time))
-    return sorted(time for _, time in sorted(found, reverse=True)[:MOST])
+    """Those of the most banded pictures of as many parts, in order."""
+    found = [
+        (measure_plane(picture.frame, picture.frame.format.luma_plane).banding, picture.time)
+        for picture in pictures(job, options, LOOKED_AT)
+    ]
+    parts = batched(found, max(1, -(-len(found) // MOST)))
+    return [max(part)[1] for part in parts]
 
 
 def _describe(sample: Sample) -> str:
@@ -96,12 +98,25 @@ def _describe(sample: Sample) -> str:
     )
 
 
+def crop(frame: Frame, window: Window) -> Frame:
+    """A part of a frame, copied; its corner is at whole pixels of chroma."""
+    form = frame.format
+    planes: list[np.ndarray] = []
+    for p, plane in enumerate(frame.planes):
+        across, down = form.subsampling if form.is_chroma(p) else (0, 0)
+        left, top = window[0] >> across, window[1] >> down
+        height, width = form.plane_size(window[2], window[3], p)
+        planes.append(plane[top : top + height, left : left + width].copy())
+    return Frame(tuple(planes), form, frame.interlaced)
+
+
 def _cells(sample: Sample, largest: tuple[int, int]) -> list[np.ndarray]:
     """The pictures of a sample, each with its title: as it is, and what changed; with contrast, and bands."""
-    source, result = sample.source, sample.result
-    window = window_of(source, *largest)
+    window = window_of(sample.source, *largest)
+    around = _widened(window, sample.source)
+    source, result = crop(sample.source, around), crop(sample.result, around)
     colours = Colours.of(sample.info)
-    whole = window[2:] == (source.width, source.height)
+    whole = window[2:] == (sample.source.width, sample.source.height)
     time = clock(sample.time) + ("" if whole else f", {window[2]}x{window[3]} at {window[0]},{window[1]}")
     pictures = {
         f"source  {time}": draw(source, colours),
@@ -109,9 +124,10 @@ def _cells(sample: Sample, largest: tuple[int, int]) -> list[np.ndarray]:
         "changes: orange brighter, blue darker": _draw_changes(changes(source, result)),
         f"source, contrast x{CONTRAST}": draw(source, colours, CONTRAST),
         f"result, contrast x{CONTRAST}": draw(result, colours, CONTRAST),
-        "edges of bands: orange source, cyan left in result": _draw_bands(source, result),
+        "edges of bands: orange source, cyan result": _draw_bands(source, result),
     }
-    left, top, width, height = window
+    left, top = window[0] - around[0], window[1] - around[1]
+    width, height = window[2:]
     return [
         _titled(title, picture[top : top + height, left : left + width])
         for title, picture in pictures.items()
@@ -147,21 +163,31 @@ def window_of(frame: Frame, width: int, height: int) -> Window:
     return GRID_PX * left, GRID_PX * top, width, height
 
 
+def _widened(window: Window, frame: Frame) -> Window:
+    """A part with what its local means reach beyond it."""
+    left, top = (max(0, at - REACH_PX) for at in window[:2])
+    right = min(frame.width, window[0] + window[2] + REACH_PX)
+    bottom = min(frame.height, window[1] + window[3] + REACH_PX)
+    return left, top, right - left, bottom - top
+
+
 def _titled(title: str, picture: np.ndarray) -> np.ndarray:
-    return np.concatenate([letter(title, picture.shape[1]), picture])
+    """A picture below its title; as wide as that at least."""
+    strip = letter(title, max(picture.shape[1], width_of(title)))
+    return _stack([strip, picture], 0, gap=0)
 
 
 def _grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     return _stack([_stack(row, 1) for row in rows], 0)
 
 
-def _stack(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
+def _stack(pictures: Sequence[np.ndarray], axis: int, gap: int = GAP_PX) -> np.ndarray:
     """Pictures side by side (1) or one below the other (0), with gaps, at the size of the largest."""
     across = max(picture.shape[1 - axis] for picture in pictures)
     parts: list[np.ndarray] = []
     for number, picture in enumerate(pictures, 1):
         pad = [(0, 0)] * 3
-        pad[axis] = (0, GAP_PX if number < len(pictures) else 0)
+        pad[axis] = (0, gap if number < len(pictures) else 0)
         pad[1 - axis] = (0, across - picture.shape[1 - axis])
         parts.append(np.pad(picture, pad))
     return np.concatenate(parts, axis)

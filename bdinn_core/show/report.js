@@ -34,12 +34,11 @@ async function unpack(text) {
   return codes;
 }
 
-/** The planes of one version of a picture, in 8-bit steps. */
+/** The planes of one version of a picture, in nominal levels. */
 async function loadPlanes(packed) {
-  return Promise.all(packed.planes.map(async (plane) => {
-    const codes = await unpack(plane.codes);
-    return { width: plane.width, height: plane.height, values: Float32Array.from(codes, (c) => c * packed.unit) };
-  }));
+  return Promise.all(packed.map(async ({ width, height, zero, span, codes }) => (
+    { width, height, values: Float32Array.from(await unpack(codes), (code) => (code - zero) / span) }
+  )));
 }
 
 /** Means over boxes of 2 * radius + 1 pixels, along rows (stride 1) or columns. */
@@ -79,7 +78,7 @@ function raise(plane, factor, middle, fullWidth) {
 /** Planes as a picture for a screen; dithered, since rounding would draw bands of its own. */
 function toImage(planes, factor) {
   const { width, height } = planes[0];
-  const { to_rgb: matrix, zero, middle } = report.colours;
+  const { to_rgb: matrix, middle } = report.colours;
   const shown = planes.map((plane, p) => raise(plane, factor, middle[p], width));
   const image = new ImageData(width, height);
   let seed = 1;
@@ -89,7 +88,7 @@ function toImage(planes, factor) {
       const noise = seed / 4294967296;
       for (let c = 0; c < 3; c++) {
         let value = noise;
-        for (let p = 0; p < planes.length; p++) value += matrix[c][p] * (shown[p][indexIn(planes, p, x, y)] - zero[p]);
+        for (let p = 0; p < planes.length; p++) value += matrix[c][p] * shown[p][indexIn(planes, p, x, y)];
         image.data[i + c] = Math.max(0, Math.min(255, Math.floor(value)));
       }
       image.data[i + 3] = 255;
@@ -115,7 +114,7 @@ function toOverlay(before, after) {
       let change = 0;
       for (let p = 0; p < before.length; p++) {
         const at = indexIn(before, p, x, y);
-        const own = after[p].values[at] - before[p].values[at];
+        const own = (after[p].values[at] - before[p].values[at]) * report.colours.steps[p];
         if (Math.abs(own) > Math.abs(change)) change = own;
       }
       image.data.set(change > 0 ? [255, 150, 40] : [60, 150, 255], i);
@@ -134,6 +133,7 @@ function toCanvas(image) {
 const viewer = {
   loaded: new Map(),
   frame: 0,
+  updates: 0,
 
   async planes(version) {
     const key = `${this.frame} ${version}`;
@@ -145,9 +145,10 @@ const viewer = {
   async update() {
     const factor = 2 ** Number(find("contrast").value);
     find("factor").textContent = `x${Number(factor.toFixed(1))}`;
-    const frame = this.frame;
+    find("contrast").setAttribute("aria-valuetext", find("factor").textContent);
+    const update = ++this.updates;
     const [left, right] = await Promise.all([this.planes(find("left").value), this.planes(find("right").value)]);
-    if (frame !== this.frame) return;
+    if (update !== this.updates) return; // something else was chosen meanwhile
     this.left = toCanvas(toImage(left, factor));
     this.right = toCanvas(toImage(right, factor));
     this.overlay = find("overlay").checked ? toCanvas(toOverlay(left, right)) : null;
@@ -160,15 +161,17 @@ const viewer = {
     if (!this.left) return;
     const canvas = find("picture"), stage = find("stage"), divider = find("divider");
     const { width, height } = this.left;
+    const ratio = window.devicePixelRatio; // a pixel of the picture is one of the screen
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const visible = Math.min(stage.clientWidth, width);
-    const split = Math.round(stage.scrollLeft + visible * find("split").value / 1000);
+    Object.assign(canvas.style, { width: `${width / ratio}px`, height: `${height / ratio}px` });
+    const visible = Math.min(stage.clientWidth * ratio, width);
+    const split = Math.round(stage.scrollLeft * ratio + visible * find("split").value / 1000);
     const context = canvas.getContext("2d");
     context.drawImage(this.right, 0, 0);
     if (split > 0) context.drawImage(this.left, 0, 0, split, height, 0, 0, split, height);
     if (this.overlay) context.drawImage(this.overlay, 0, 0);
     divider.hidden = false;
-    Object.assign(divider.style, { left: `${split}px`, height: `${height}px` });
+    Object.assign(divider.style, { left: `${split / ratio}px`, height: `${height / ratio}px` });
   },
 };
 
@@ -188,9 +191,10 @@ function setUpViewer() {
   find("split").addEventListener("input", () => viewer.compose());
   find("stage").addEventListener("scroll", () => viewer.compose());
   new ResizeObserver(() => viewer.compose()).observe(find("stage"));
+  window.addEventListener("resize", () => viewer.compose()); // at another zoom, too
   const drag = (event) => {
     const box = find("stage").getBoundingClientRect();
-    const visible = Math.min(find("stage").clientWidth, find("picture").width);
+    const visible = Math.min(find("stage").clientWidth, find("picture").clientWidth);
     find("split").value = 1000 * (event.clientX - box.left) / visible;
     viewer.compose();
   };
@@ -202,7 +206,8 @@ function setUpViewer() {
 
 function showFrame() {
   const frame = report.frames[viewer.frame];
-  find("where").textContent = frame.where;
+  find("where").textContent = window.DecompressionStream ? frame.where
+    : "This browser is too old to unpack the pictures: it lacks DecompressionStream.";
   find("picture").setAttribute("aria-label", `Picture at ${frame.clock}: left and right of the divider`);
   viewer.update();
 }
@@ -215,10 +220,11 @@ function roundStep(most) {
   return [1, 2, 5, 10].map((n) => n * power).find((step) => most / step <= 5);
 }
 
-function chart(container, series) {
+function chart(container, title, series) {
   const times = report.curves.times;
   const legend = element("div", { class: "legend", "aria-live": "polite" });
-  const svg = drawn("svg", { role: "img", tabindex: 0, "aria-label": series.map((s) => s.name).join(", ") });
+  const label = `${title}. The arrow keys go through the pictures.`;
+  const svg = drawn("svg", { role: "application", tabindex: 0, "aria-label": label });
   container.replaceChildren(svg, legend);
   const most = Math.max(1e-6, ...series.flatMap((s) => s.values));
   const draw = (cursor) => {
@@ -262,10 +268,11 @@ function chart(container, series) {
   });
   svg.addEventListener("pointerleave", () => move(null));
   svg.addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!by) return;
+    const last = times.length - 1;
+    const to = { ArrowLeft: (cursor ?? last + 1) - 1, ArrowRight: (cursor ?? -1) + 1, Home: 0, End: last }[event.key];
+    if (to === undefined) return;
     event.preventDefault();
-    move(Math.max(0, Math.min(times.length - 1, (cursor ?? (by > 0 ? -1 : times.length)) + by)));
+    move(Math.max(0, Math.min(last, to)));
   });
   new ResizeObserver(() => draw(cursor)).observe(container);
   draw(null);
@@ -282,13 +289,15 @@ function fill() {
   for (const [name, value] of report.figures) {
     find("figures").append(element("div", {}, element("dt", {}, name), element("dd", {}, value)));
   }
-  find("banding-title").textContent = report.curves.title;
-  const { clocks, banding, change } = report.curves;
-  chart(find("banding"), Object.entries(banding).map(([name, values]) => ({ name, values })));
-  chart(find("change"), Object.entries(change).map(([name, values]) => ({ name, values })));
-  const columns = [["time", clocks],
-    ...Object.entries(banding).map(([name, values]) => [`banding: ${NAMES[name]}`, values]),
-    ...Object.entries(change).map(([name, values]) => [`change: ${NAMES[name]}`, values])];
+  const { clocks, charts } = report.curves;
+  const columns = [["time", clocks]];
+  for (const [title, series] of Object.entries(charts)) {
+    const curves = Object.entries(series).map(([name, values]) => ({ name, values }));
+    const container = element("div", { class: "chart" });
+    find("charts").append(element("figure", {}, element("figcaption", {}, title), container));
+    chart(container, title, curves);
+    for (const { name, values } of curves) columns.push([`${title.split(" at ")[0]}: ${NAMES[name]}`, values]);
+  }
   find("curves").append(element("tr", {}, ...columns.map(([name]) => element("th", { scope: "col" }, name))));
   clocks.forEach((_, i) => {
     const cells = columns.map(([, values]) => typeof values[i] === "number" ? values[i].toFixed(2) : values[i]);

@@ -7,7 +7,7 @@ however that was done: some pictures of the source are debanded once more, and c
 import json
 import zlib
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
@@ -21,11 +21,12 @@ from ..planes import Frame
 from ..quantize import change_depth, quantize
 from ..transfer import upload
 from ..video.job import VideoJob
+from ..video.probe import VideoInfo
 from .colours import GREY_FACTOR, RADIUS_PX, Colours
 from .facts import tables
-from .preview import FULL_CHANGE, Window, window_of
+from .preview import FULL_CHANGE
 from .samples import clock
-from .verdict import judge
+from .verdict import Sentence, judge
 from .watch import Kept, Watched, watch
 
 __all__ = ["make_report"]
@@ -39,16 +40,22 @@ _THREE = "source → filtered → file"
 
 
 def make_report(
-    job: VideoJob, options: DebandOptions, frames: int, figures: Mapping[str, str], command: str
+    job: VideoJob,
+    options: DebandOptions,
+    run: Mapping[str, str],
+    damage: Sequence[str],
+    command: str,
+    tell: Callable[[str], None],
 ) -> str:
     """Makes the report of a job that's done.
 
     Args:
         job: names source and result.
         options: how it was debanded.
-        frames: how many pictures the result has.
-        figures: more to be told about the run, by name, such as its speed.
+        run: figures of the run, by name, such as its speed.
+        damage: what's missing or wrong in the result, in lines.
         command: the command line.
+        tell: is told now and then how far it is, and at last what the report says.
 
     Returns:
         A page of HTML.
@@ -56,24 +63,27 @@ def make_report(
     Raises:
         BdinnError: if source or result can't be read.
     """
-    watched = watch(job, options, frames)
+    watched = watch(job, options, tell)
+    verdict = [*(Sentence(line, warn=True) for line in damage), *judge(watched, options, job.output)]
     data = {
         "files": {"source": job.source, "output": job.output},
-        "verdict": [sentence._asdict() for sentence in judge(watched)],
-        "figures": [*_figures(watched, frames).items(), *figures.items()],
+        "verdict": [sentence._asdict() for sentence in verdict],
+        "figures": [*_figures(watched).items(), *run.items()],
         "curves": _curves(watched),
-        "frames": [_pack_picture(kept) for kept in watched.kept],
+        "frames": [_pack_picture(kept, watched.source) for kept in watched.kept.values()],
         "colours": asdict(Colours.of(watched.source)),
         "radius": RADIUS_PX,
         "greyFactor": GREY_FACTOR,
         "fullChange": FULL_CHANGE,
         "tables": tables(job, options, watched, command),
     }
+    for sentence in verdict:
+        tell(sentence.text)
     return _page(data)
 
 
-def _figures(watched: Watched, frames: int) -> dict[str, str]:
-    figures = {"pictures (looked at)": f"{frames} ({len(watched.times)})"}
+def _figures(watched: Watched) -> dict[str, str]:
+    figures = {"pictures looked at": f"{len(watched.times)}"}
     if watched.cambi is not None:
         figures[f"CAMBI: {_THREE}"] = " → ".join(f"{mean(scores):.1f}" for scores in watched.cambi.values())
     shares = (100 * mean(shares) for shares in watched.banding.values())
@@ -83,35 +93,33 @@ def _figures(watched: Watched, frames: int) -> dict[str, str]:
 
 
 def _curves(watched: Watched) -> dict[str, Any]:
-    title = "Banding: CAMBI at 10 bits (0 is none, about 5 slightly annoying, 24 the worst seen)"
-    banding = watched.cambi
-    if banding is None:
-        title = "Banding: per cent of the pixels beside an edge of a band (CAMBI doesn't score this size)"
-        banding = {name: [100 * share for share in shares] for name, shares in watched.banding.items()}
+    shares = {name: [100 * share for share in shares] for name, shares in watched.banding.items()}
+    charts = {
+        "Pixels at edges of bands, up to 4 steps high, %": shares,
+        "Mean change, in 8-bit steps": watched.change,
+    }
+    if watched.cambi is not None:
+        charts = {"CAMBI at 10 bits, up to 1 step high: 5 is slightly annoying": watched.cambi, **charts}
     return {
-        "title": title,
         "times": [float(time) for time in watched.times],
         "clocks": [clock(time) for time in watched.times],
-        "banding": banding,
-        "change": watched.change,
+        "charts": charts,
     }
 
 
-def _pack_picture(kept: Kept) -> dict[str, Any]:
-    window = window_of(kept.versions["source"], *SHOWN)
-    left, top, width, height = window
-    source = kept.versions["source"]
-    whole = (width, height) == (source.width, source.height)
+def _pack_picture(kept: Kept, info: VideoInfo) -> dict[str, Any]:
+    left, top, width, height = kept.window
+    whole = (width, height) == (info.width, info.height)
     part = "" if whole else f"; {width}x{height} of it, from {left}, {top}, where it has most bands"
     return {
         "clock": clock(kept.time),
-        "where": f"picture {kept.number}, {source.width}x{source.height}{part}",
-        "versions": {name: _pack_frame(frame, window) for name, frame in kept.versions.items()},
+        "where": f"picture {kept.number}, {info.width}x{info.height}{part}",
+        "versions": {name: _pack_frame(frame) for name, frame in kept.versions.items()},
     }
 
 
-def _pack_frame(frame: Frame, window: Window) -> dict[str, Any]:
-    """Part of a frame; what has more bits, or is float, gets `MOST_DEPTH`."""
+def _pack_frame(frame: Frame) -> list[dict[str, Any]]:
+    """The planes of a frame; what has more bits, or is float, gets `MOST_DEPTH`."""
     less = frame.format.is_float or frame.format.bit_depth > MOST_DEPTH
     form = frame.format.with_depth(MOST_DEPTH) if less else frame.format
     planes: list[dict[str, Any]] = []
@@ -119,12 +127,16 @@ def _pack_frame(frame: Frame, window: Window) -> dict[str, Any]:
         if less:
             values = change_depth(upload(plane, torch.device("cpu")), frame.format, form, p)
             plane = quantize(values, form, "none", p, 0)
-        across, down = form.subsampling if form.is_chroma(p) else (0, 0)
-        left, top = window[0] >> across, window[1] >> down
-        height, width = form.plane_size(window[2], window[3], p)
-        codes = plane[top : top + height, left : left + width]
-        planes.append({"width": codes.shape[1], "height": codes.shape[0], "codes": _pack(codes)})
-    return {"unit": form.steps_per_value(0), "planes": planes}
+        planes.append(
+            {
+                "width": plane.shape[1],
+                "height": plane.shape[0],
+                "zero": form.scale(p).zero,
+                "span": form.scale(p).span,
+                "codes": _pack(plane),
+            }
+        )
+    return planes
 
 
 def _pack(codes: np.ndarray) -> str:

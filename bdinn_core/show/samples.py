@@ -1,23 +1,27 @@
 """Some of a video's pictures, and what debanding makes of them."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 
 from ..errors import InputError, OptionError
 from ..options import DebandOptions
-from ..planes import Frame, FrameFormat
+from ..planes import Frame
 from ..video.job import VideoJob
-from ..video.pipeline import open_filters, open_source
+from ..video.opening import STDIO
+from ..video.pipeline import open_filters, open_source, plan_encodings
 from ..video.probe import VideoInfo
 from ..video.reader import Source
 from ..video.track import Picture
 
-__all__ = ["LEAST_DEPTH", "Sample", "clock", "deband_at", "picture_at", "result_depth", "spread"]
+__all__ = ["LEAST_DEPTH", "Sample", "clock", "deband_at", "ignore", "one_stream", "pictures", "result_depth"]
 
 LEAST_DEPTH = 10
 """Bits of a result that nobody has chosen a depth for, as where a video is encoded."""
+LOOK_BACK = (2, 100, 10**9)
+"""How many pictures before a time reading begins; the next where the one that's shown then began earlier."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,7 +30,7 @@ class Sample:
 
     info: VideoInfo
     time: Fraction
-    """When it's shown, in seconds after the source's first picture."""
+    """When it begins to be shown, in seconds after the source's first picture."""
     source: Frame
     result: Frame
 
@@ -37,8 +41,10 @@ def clock(time: Fraction) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{milliseconds:03}"
 
 
-def picture_at(job: VideoJob, options: DebandOptions, time: Fraction) -> Picture:
-    """The picture of a source that is shown at a time, or the first one after it.
+def deband_at(job: VideoJob, options: DebandOptions, time: Fraction) -> Sample:
+    """The picture that is shown at a time, and its result.
+
+    Its grain is that of the job, if the frame rate is constant and the job begins where the source does.
 
     Args:
         job: names the source and says how it's read.
@@ -46,71 +52,105 @@ def picture_at(job: VideoJob, options: DebandOptions, time: Fraction) -> Picture
         time: seconds after the source's first picture.
 
     Raises:
-        BdinnError: if there's none, or it can't be read.
+        BdinnError: if there's none, or it can't be read or debanded.
     """
-    with _open_at(job, options, time) as source:
-        return _first(source, job, time)
-
-
-def deband_at(job: VideoJob, options: DebandOptions, time: Fraction) -> Sample:
-    """The same picture, with its result; of `LEAST_DEPTH` bits at least, unless the options say otherwise.
-
-    Raises:
-        BdinnError: as `picture_at`, or if it can't be debanded.
-    """
-    with ExitStack() as opened:
-        source = opened.enter_context(_open_at(job, options, time))
+    with _showing(job, options, time) as (here, source, picture):
         track = source.tracks[0]
-        depths = {track.index: result_depth(track.info.format, options)}
-        deband = opened.enter_context(open_filters(job, options, source, depths, _ignore))[0]
-        picture = _first(source, job, time)
-        number = round(time * track.info.rate)  # which grain depends on
-        [result] = deband([replace(picture, number=number)])
+        depths = {track.index: result_depth(here, source, options)}
+        with open_filters(here, options, source, depths, ignore) as [deband]:
+            number = round(picture.time * track.info.rate)
+            [result] = deband([replace(picture, number=number)])
         return Sample(info=track.info, time=picture.time, source=picture.frame, result=result.frame)
 
 
-def result_depth(source: FrameFormat, options: DebandOptions) -> int:
-    """Bits of a result, or 32 for floats; as where a video is encoded, `LEAST_DEPTH` at least."""
-    if options.output_depth != -1:
-        return options.output_depth
-    return 32 if source.is_float else max(LEAST_DEPTH, source.bit_depth)
+def pictures(job: VideoJob, options: DebandOptions, count: int) -> Iterator[Picture]:
+    """Pictures spread evenly over what a job wants of its source, one in the middle of each part.
 
-
-def spread(job: VideoJob, options: DebandOptions, count: int) -> Sequence[Fraction]:
-    """Times spread evenly over what a job wants of its source, each in the middle of its part.
+    Of a source that doesn't say how long it is, the first one. Where it's shorter than it says, or damaged,
+    there are fewer.
 
     Raises:
-        OptionError: if the source doesn't tell how long it is.
         BdinnError: if it can't be read.
     """
-    with closing(open_source(job, options, _ignore)) as source:
-        track, start = source.tracks[0], source.skipped
-        frames, rate = source.estimated_frames, track.info.rate
-        if frames is None and track.of_stills:
-            frames = 1
-    if frames is None:
-        raise OptionError(f"{job.source} doesn't say how long it is: give times")
+    missing: Exception | None = None
+    found = False
+    for time in _spread(job, options, count):
+        try:
+            with _showing(job, options, time) as (_, _, picture):
+                found = True
+                yield picture
+        except InputError as error:
+            missing = error
+    if missing is not None and not found:
+        raise missing
+
+
+def result_depth(job: VideoJob, source: Source, options: DebandOptions) -> int:
+    """Bits of a job's results, or 32 for floats.
+
+    Where neither codec nor output say, they are those of most video codecs: `LEAST_DEPTH` at least.
+
+    Raises:
+        OptionError: if the source can't be encoded like that.
+    """
+    track = source.tracks[0]
+    named = job.output != STDIO and Path(job.output).suffix.lower() != ".png"
+    if named or job.codec != "auto" or job.pix_fmt != "auto":
+        planned = job if named else replace(job, output="result.mkv")
+        return plan_encodings(planned, source, options)[track.index].pixel.depth
+    if options.output_depth != -1:
+        return options.output_depth
+    return 32 if track.info.format.is_float else max(LEAST_DEPTH, track.info.format.bit_depth)
+
+
+def one_stream(job: VideoJob) -> VideoJob:
+    """The same job of one video stream, the first if it's of all; decoded by the CPU."""
+    stream = 0 if job.video_stream == "all" else job.video_stream
+    return replace(job, video_stream=stream, hwaccel="none")
+
+
+def ignore(_line: str) -> None:
+    """The job itself says what there's to say."""
+
+
+def _spread(job: VideoJob, options: DebandOptions, count: int) -> Sequence[Fraction]:
+    with closing(open_source(one_stream(job), options, ignore)) as source:
+        frames, rate, start = source.estimated_frames or 1, source.tracks[0].info.rate, source.skipped
     count = min(count, frames)
     numbers = [frames * (2 * part + 1) // (2 * count) for part in range(count)]
-    # Half a picture before it, since times are rounded.
-    return [start + max(Fraction(0), number - Fraction(1, 2)) / rate for number in numbers]
+    # Half a picture behind its begin, since times are rounded.
+    return [start + (number + Fraction(1, 2)) / rate for number in numbers]
 
 
-def _open_at(job: VideoJob, options: DebandOptions, time: Fraction) -> "closing[Source]":
-    stream = 0 if job.video_stream == "all" else job.video_stream
-    here = replace(job, start=time, end=None, hwaccel="none", hdr="drop", video_stream=stream)
-    try:
-        return closing(open_source(here, options, _ignore))
-    except OptionError as error:
-        raise OptionError(f"at {clock(time)}: {error}") from error
+@contextmanager
+def _showing(
+    job: VideoJob, options: DebandOptions, time: Fraction
+) -> Iterator[tuple[VideoJob, Source, Picture]]:
+    """The picture that is shown at a time, with the source it was read from, and the job that reads it so."""
+    with closing(open_source(one_stream(job), options, ignore)) as source:
+        rate = source.tracks[0].info.rate
+    for back in LOOK_BACK:
+        start = max(Fraction(0), time - back / rate)
+        here = replace(one_stream(job), start=start, end=None, hdr="drop")
+        try:
+            source = open_source(here, options, ignore)
+        except OptionError:  # it's behind the last picture
+            continue
+        with closing(source):
+            picture = _shown(source, time)
+            if picture is not None:
+                yield here, source, picture
+                return
+    raise InputError(f"{job.source} shows no picture at {clock(time)}")
 
 
-def _first(source: Source, job: VideoJob, time: Fraction) -> Picture:
+def _shown(source: Source, time: Fraction) -> Picture | None:
+    """The last picture that has begun by then, unless it has ended, too."""
+    last: Picture | None = None
     for item in source.items(set()):
         if isinstance(item, Picture):
-            return item
-    raise InputError(f"{job.source} has no picture that can be decoded at {clock(time)}")
-
-
-def _ignore(_line: str) -> None:
-    """The job itself says what there's to say."""
+            if item.time > time:
+                return last
+            last = item
+    ended = last is None or last.time + last.duration * source.tracks[0].tick <= time
+    return None if ended else last

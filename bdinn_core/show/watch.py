@@ -1,8 +1,9 @@
 """Following a finished job: some pictures of its source, debanded once more, beside those of its result."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -21,11 +22,16 @@ from ..video.pipeline import open_filters, open_source, plan_encodings
 from ..video.probe import VideoInfo
 from ..video.reader import Source
 from ..video.track import Picture
+from .preview import Window, crop, window_of
+from .samples import ignore, one_stream
 
 __all__ = ["VERSIONS", "Kept", "Watched", "luma_codes", "watch"]
 
 POINTS = 100
-"""Most pictures that are looked at; each costs as much as in the job."""
+"""Most pictures that are looked at: each is debanded, and scored three times."""
+TOLD_SECONDS = 10
+SHOWN = (960, 540)
+"""Most of a picture that's kept, so that a page has a few MB."""
 KEPT = 4
 """How many of these are kept to be shown: the most banded of as many parts of the video."""
 
@@ -40,6 +46,8 @@ class Kept:
     number: int
     time: Fraction
     banding: float
+    window: Window
+    """The part that's kept."""
     versions: dict[Version, Frame]
 
 
@@ -58,46 +66,47 @@ class Watched:
     """Mean change of luma since the source, in 8-bit steps."""
     cambi: dict[Version, list[float]] | None = None
     """CAMBI at 10 bits; `None` where it doesn't score pictures of that size."""
-    kept: list[Kept] = field(default_factory=list)
+    kept: dict[int, Kept] = field(default_factory=dict)
+    """By the part of the video, in order."""
 
 
-def watch(job: VideoJob, options: DebandOptions, frames: int) -> Watched:
-    """Looks at pictures of a job that's done, evenly spaced.
+def watch(job: VideoJob, options: DebandOptions, tell: Callable[[str], None]) -> Watched:
+    """Looks at pictures of a job that's done, evenly spaced, as far as its result goes.
 
     Args:
-        job: names source and result.
+        job: names source and result; of several video streams the first is looked at.
         options: how it was debanded.
-        frames: how many pictures it has.
+        tell: is told now and then how far it is.
 
     Raises:
         BdinnError: if one of them can't be read.
     """
-    every = max(1, -(-frames // POINTS))
-    stream = 0 if job.video_stream == "all" else job.video_stream
-    job = replace(job, hwaccel="none", video_stream=stream)
+    job = one_stream(job)
     with ExitStack() as opened:
-        source = opened.enter_context(closing(open_source(job, options, _ignore)))
+        source = opened.enter_context(closing(open_source(job, options, ignore)))
         track = source.tracks[0]
         encoding = plan_encodings(job, source, options)[track.index]
         result = opened.enter_context(
-            closing(Source(job.output, None, None, threads=job.threads, video_stream=stream))
+            closing(Source(job.output, None, None, threads=job.threads, video_stream=job.video_stream))
         )
         depths = {track.index: encoding.pixel.depth}
-        deband = opened.enter_context(open_filters(job, options, source, depths, _ignore))[0]
-        watched = Watched(
-            source=track.info,
-            result=result.tracks[0].info,
-            encoding=encoding,
-        )
+        deband = opened.enter_context(open_filters(job, options, source, depths, ignore))[0]
+        watched = Watched(source=track.info, result=result.tracks[0].info, encoding=encoding)
         scorers = _scorers(track.info)
         for scorer in scorers.values():
             opened.enter_context(closing(scorer))
-        pairs = zip(_pictures(source), _pictures(result), strict=False)
-        for original, encoded in pairs:
+        frames = result.estimated_frames or 1
+        every = max(1, -(-frames // POINTS))
+        told = time.monotonic()
+        # The result first: behind its end, the source may not be readable.
+        for encoded, original in zip(_pictures(result), _pictures(source), strict=False):
             if original.number % every == 0:
                 [filtered] = deband([original])
                 versions = dict(zip(VERSIONS, (original.frame, filtered.frame, encoded.frame), strict=True))
-                _look(watched, original, versions, scorers, frames)
+                _look(watched, original, versions, scorers, min(KEPT - 1, original.number * KEPT // frames))
+                if time.monotonic() - told >= TOLD_SECONDS:
+                    told = time.monotonic()
+                    tell(f"looked at {len(watched.times)} of {-(-frames // every)} pictures")
         if scorers:
             watched.cambi = {name: scorer.finish() for name, scorer in scorers.items()}
     if not watched.times:
@@ -120,7 +129,7 @@ def _look(
     picture: Picture,
     versions: dict[Version, Frame],
     scorers: dict[Version, Cambi],
-    frames: int,
+    part: int,
 ) -> None:
     """Measures a picture, and keeps it if it's the most banded of its part."""
     watched.times.append(picture.time)
@@ -132,20 +141,17 @@ def _look(
             watched.change[name].append(mean_change(versions["source"], frame, luma))
         if name in scorers:
             scorers[name].push(luma_codes(frame))
-    kept = Kept(
+    banding = watched.banding["source"][-1]
+    if part in watched.kept and banding <= watched.kept[part].banding:
+        return
+    window = window_of(versions["source"], *SHOWN)
+    watched.kept[part] = Kept(
         number=picture.number,
         time=picture.time,
-        banding=watched.banding["source"][-1],
-        versions=versions,
+        banding=banding,
+        window=window,
+        versions={name: crop(frame, window) for name, frame in versions.items()},
     )
-
-    def part(number: int) -> int:
-        return number * KEPT // max(1, frames)
-
-    if not watched.kept or part(watched.kept[-1].number) != part(kept.number):
-        watched.kept.append(kept)
-    elif kept.banding > watched.kept[-1].banding:
-        watched.kept[-1] = kept
 
 
 def luma_codes(frame: Frame) -> np.ndarray:
@@ -157,7 +163,3 @@ def luma_codes(frame: Frame) -> np.ndarray:
     target = form.with_depth(10)
     values = change_depth(torch.from_numpy(frame.planes[plane].astype(np.float32)), form, target, plane)
     return quantize(values, target, "blue_noise", plane, 0)
-
-
-def _ignore(_line: str) -> None:
-    """What there is to say, the job has said."""

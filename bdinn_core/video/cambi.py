@@ -5,6 +5,7 @@ Source: Tandon et al., "CAMBI: Contrast-aware multiscale banding index", Picture
 
 import gc
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,8 @@ __all__ = ["Cambi"]
 
 LEAST_PX, MOST_PX = 216, 3840 + 2160
 """Of the longer side at least, and of both together at most: libvmaf scores no other sizes."""
+MOST_LONG = 4
+"""The longer side by the shorter: of strips, libvmaf writes where it mustn't, and the process ends."""
 _TIME_BASE = Fraction(1, 25)
 
 
@@ -44,8 +47,7 @@ class Cambi:
             graph.add_buffer(width=width, height=height, format="gray10le", time_base=_TIME_BASE, name=name)
             for name in ("distorted", "reference")
         ]
-        # FFmpeg's separators in a path have to be escaped twice.
-        log = str(self._log).replace("\\", "/").replace(":", "\\\\:")
+        log = re.sub(r"([\\':])", r"\\\1", str(self._log))  # FFmpeg's separators
         vmaf = graph.add("libvmaf", f"feature=name=cambi{contrast}:log_path={log}:log_fmt=json:model=")
         sink = graph.add("buffersink")
         for pad, source in enumerate(self._inputs):
@@ -58,7 +60,8 @@ class Cambi:
     @staticmethod
     def takes(width: int, height: int) -> bool:
         """Whether pictures of that size are scored."""
-        return max(width, height) >= LEAST_PX and width + height <= MOST_PX
+        short, long = sorted((width, height))
+        return long >= LEAST_PX and width + height <= MOST_PX and long <= MOST_LONG * short
 
     def push(self, plane: np.ndarray) -> None:
         """Takes the next plane: (height, width) uint16 codes of 10 bits."""

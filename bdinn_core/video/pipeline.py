@@ -44,12 +44,17 @@ class Report(NamedTuple):
         """Whether something of the source is missing in the result, or wrong."""
         return bool(self.damages or self.failure)
 
+    @property
+    def lines(self) -> list[str]:
+        """What's missing or wrong."""
+        failures = [] if self.failure is None else [self.failure]
+        kept = [f"{failure}; what came before is kept: {self.frames} pictures" for failure in failures]
+        return [*kept, *(f"{damage}" for damage in self.damages)]
+
     def tell(self, progress: Progress) -> None:
         """Says what's missing or wrong."""
-        if self.failure is not None:
-            progress.warn(f"{self.failure}; what came before is kept: {self.frames} pictures")
-        for damage in self.damages:
-            progress.warn(f"{damage}")
+        for line in self.lines:
+            progress.warn(line)
 
 
 def run_job(job: VideoJob, options: DebandOptions, progress: Progress) -> Report:
