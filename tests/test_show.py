@@ -211,7 +211,8 @@ def test_a_preview_of_one_time_has_six_pictures(source):
         for y in (0, title + 124)
     ]
     # What looks flat in the first row shows bands in the second, of the source alone.
-    uneven = [[cell.reshape(24, 5, 80, 5).mean((1, 3))[4:-4, 6:-6].std() for cell in row] for row in cells]
+    blocks = [[cell.reshape(24, 5, 80, 5).mean((1, 3))[4:-4, 6:-6] for cell in row] for row in cells]
+    uneven = [[np.diff(block, axis=1).std() for block in row] for row in blocks]
     assert uneven[1][0] > 2 * uneven[0][0]
     assert uneven[1][0] > 2 * uneven[1][1]
     assert cells[0][2].max() > 50
