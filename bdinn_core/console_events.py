@@ -1,7 +1,7 @@
 """What `bdinn-video` says as events for programs: JSON on standard error, an object a line.
 
     progress    frames, total, fps, seconds_left, stages, banding   when it begins, then once a second at most
-    note        text
+    note        text; of a report too, before `done`
     warning     text
     file        number, count, source, output, state, frames, seconds, error   when one of several has ended
     done        frames, seconds, fps, stages, banding

@@ -1,4 +1,6 @@
 import re
+import tempfile
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +21,7 @@ from bdinn_core.show.lettering import letter
 from bdinn_core.show.preview import GRID_PX, draw_preview, window_of
 from bdinn_core.show.samples import clock, deband_at, pictures
 from bdinn_core.video import VideoJob
+from bdinn_core.video.cambi import Cambi
 
 
 def half_noisy(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
@@ -304,3 +307,25 @@ def test_analysis_finds_coarse_steps(tmp_path):
     assert y[4:6] == ["4", "2"]  # step; half a step is the limit
     [picture, *_] = pictures(job_of(path), OPTIONS, 3)
     assert measure_plane(picture.frame, 0).step == 4
+
+
+@pytest.mark.parametrize("name", ["plain", "O'Brien", "a:b", "back\\slash", "sp ace"])
+def test_cambi_logs_into_folders_of_any_name(tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    ramp = np.tile(np.linspace(240, 280, 320).round(), (240, 1)).astype(np.uint16) // 4 * 4
+    with closing(Cambi(320, 240)) as scorer:
+        for _ in range(2):
+            scorer.push(ramp)
+        scores = scorer.finish()
+    assert len(scores) == 2
+    assert scores[0] > 2
+    assert not [*(tmp_path / name).iterdir()]
+
+
+def test_cambi_does_not_take_strips():
+    assert Cambi.takes(1920, 1080)
+    assert Cambi.takes(320, 180)
+    assert Cambi.takes(1080, 1920)
+    for width, height in ((1000, 64), (1920, 160), (3840, 240), (200, 200), (7680, 4320)):
+        assert not Cambi.takes(width, height)

@@ -2,11 +2,11 @@
 
 import platform
 from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from av.video.reformatter import ChromaLocation, ColorPrimaries, ColorTrc
 
+from ..checks import version_of
 from ..options import DebandOptions
 from ..video.job import VideoJob
 from ..video.probe import VideoInfo
@@ -79,9 +79,4 @@ def _settings(job: VideoJob, options: DebandOptions) -> list[list[str]]:
 
 def _versions() -> list[list[str]]:
     rows = [["Python", platform.python_version()], ["system", platform.platform()]]
-    for package in _PACKAGES:
-        try:
-            rows.append([package, version(package)])
-        except PackageNotFoundError:
-            rows.append([package, "not installed by pip"])
-    return rows
+    return [*rows, *([package, version_of(package) or "not installed by pip"] for package in _PACKAGES)]

@@ -64,7 +64,7 @@ def draw_preview(
     Raises:
         BdinnError: if a picture can't be read or debanded.
     """
-    network = Debander(options)  # held, so that it's loaded once
+    network = Debander(options)  # loaded once, as it's shared by all for as long as it's held
     if times == "auto":
         times = _most_banded_times(job, options)
     rows: list[np.ndarray] = []
