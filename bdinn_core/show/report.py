@@ -85,9 +85,9 @@ def make_report(
 def _figures(watched: Watched) -> dict[str, str]:
     figures = {"pictures looked at": f"{len(watched.times)}"}
     if watched.cambi is not None:
-        figures[f"CAMBI: {_THREE}"] = " → ".join(f"{mean(scores):.1f}" for scores in watched.cambi.values())
+        figures[f"CAMBI: {_THREE}"] = "→".join(f"{mean(scores):.1f}" for scores in watched.cambi.values())
     shares = (100 * mean(shares) for shares in watched.banding.values())
-    figures[f"pixels at edges of bands, %: {_THREE}"] = " → ".join(f"{share:.1f}" for share in shares)
+    figures[f"pixels at edges of bands, %: {_THREE}"] = "→".join(f"{share:.1f}" for share in shares)
     figures["mean change, in 8-bit steps"] = f"{mean(watched.change['filtered']):.2f}"
     return figures
 
