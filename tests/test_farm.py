@@ -512,7 +512,7 @@ def test_a_changed_source_is_noticed(launch, tmp_path, source, stopped):
 
 
 def test_a_damaged_segment_is_made_again(launch, source, stopped, tmp_path):
-    segment = sorted(Path(f"{stopped}.bdinn").glob("*.nut"))[0]
+    segment = min(Path(f"{stopped}.bdinn").glob("[!.]*.nut"))  # not one that was being written
     data = bytearray(segment.read_bytes())
     data[len(data) // 2] ^= 1
     segment.write_bytes(data)
