@@ -201,9 +201,11 @@ def _check_files() -> Finding:
 def _check_weights() -> Finding:
     files = _check_files()
     try:
-        from .checkpoint import load_model
+        import torch  # noqa: F401 - whether it can be
     except Exception:  # as the check of torch says
         return files
+    from .checkpoint import load_model
+
     try:
         for name in MODELS:
             load_model(name)

@@ -4,6 +4,7 @@ Flags, defaults and help come from the fields of option classes and the docstrin
 written once. A job prints nothing on standard output: it may be y4m.
 """
 
+import io
 import os
 import shlex
 import signal
@@ -27,6 +28,7 @@ from .options import DebandOptions
 from .show.files import check_report, refuse_pipe, write_preview, write_report
 from .video import VideoJob
 from .video.opening import STDIO
+from .video.output import check_output
 
 __all__ = ["Terminated", "main"]
 
@@ -74,7 +76,7 @@ def _modes() -> list[click.Parameter]:
 
 def _run(console: Console, **values: Any) -> int:
     preview, analysis, report = values["preview"], values["analyze"], values["report"]
-    given = [name for name in ("status", "preview", "analyze", "report") if values[name]]
+    given = [name for name in ("status", "preview", "analyze", "report") if values[name] not in (None, False)]
     if len(given) > 1:
         raise OptionError(f"{' and '.join(given)} are asked for: give one at a time")
     values["output"] = _output(values)
@@ -98,9 +100,11 @@ def _run(console: Console, **values: Any) -> int:
         from .show.analysis import analyze  # late, since it imports torch
 
         refuse_pipe(job)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names may be of any characters
         print(*analyze(job, deband), sep="\n")
         return 0
-    if report:
+    if report is not None:
         return _run_with_report(job, deband, farm, report, values["command"], console)
     with console:
         ended = run_one(job, deband, farm, console)
@@ -113,8 +117,13 @@ def _run_with_report(
     """Does a job and makes its report; of a result that's there already, the report alone."""
     check_report(job, report)
     if os.path.isfile(job.output) and not job.overwrite:
-        console.note(f"{job.output} is there already: the report is made of it, by the options given now")
-        write_report(job, deband, report, {}, [], command, console.note)
+        check_output(replace(job, overwrite=True))
+        if has_status(job.output):
+            raise OptionError(f"output {job.output} is being made anew: add -y to go on with that")
+        with console:
+            console.stop()
+            console.note(f"{job.output} is there already: the report is made of it, by the options given now")
+            write_report(job, deband, report, {}, [], command, console.note)
         return 0
     with console:
         ended = run_one(job, deband, farm, console)

@@ -54,7 +54,10 @@ def seconds(text: str) -> Fraction:
     if match is None:
         raise ValueError(text)
     hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    time = hours * 3600 + minutes * 60 + seconds
+    if time > MOST_SECONDS:
+        raise ValueError(text)
+    return time
 
 
 def times(text: str) -> tuple[Fraction, ...] | str:
@@ -78,6 +81,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 _NO_FLAGS = {(DebandOptions, "mask"), (FarmOptions, "devices")}
+MOST_SECONDS = 10**8
+"""Three years."""
 _NTSC_RATES = {
     f"{rate * 1000 / 1001:.{digits}f}": Fraction(rate * 1000, 1001)
     for rate in (24, 30, 48, 60, 120)

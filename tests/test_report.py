@@ -141,6 +141,27 @@ def test_of_a_result_that_is_there_the_report_alone_is_made(job, tmp_path, capfd
     assert data_of(tmp_path / "again.html")["curves"] == data_of(page)["curves"]
 
 
+def test_a_result_that_is_there_must_be_the_jobs(job, tmp_path, capfd):
+    source, result, _ = job
+    options = ["--device", "cpu", "--codec", "libx264", "--report", str(tmp_path / "page.html")]
+    assert cli.main([str(source), str(source), *options]) == 2
+    assert "is the same file as the input" in capfd.readouterr().err
+    assert cli.main([str(source), str(result), "--start", "0.2", *options]) == 1
+    assert f"{result} has other pictures than this job makes" in capfd.readouterr().err
+    assert cli.main([str(source), str(result), "--end", "0.2", *options]) == 1
+    assert f"{result} has other pictures than this job makes" in capfd.readouterr().err
+    small = make(tmp_path / "small.mkv", draw=banded, times=range(FRAMES))
+    assert cli.main([str(source), str(small), *options]) == 1
+    assert f"is 64x48 yuv420p, which isn't made of {WIDTH}x{HEIGHT} yuv420p" in capfd.readouterr().err
+    short = make(tmp_path / "short.mkv", draw=banded, width=WIDTH, height=HEIGHT, times=range(3))
+    assert cli.main([str(source), str(short), *options]) == 1
+    assert "has fewer pictures than this job makes" in capfd.readouterr().err
+    Path(f"{short}.bdinn").mkdir()
+    Path(f"{short}.bdinn", "manifest.json").write_text("{}")
+    assert cli.main([str(source), str(short), *options]) == 2
+    assert "is being made anew: add -y to go on with that" in capfd.readouterr().err
+
+
 def test_a_result_of_a_part_has_a_report_of_it(tmp_path, data_dir):
     arguments = [str(data_dir / "vp90-2-05-resize.ivf"), str(tmp_path / "out.mkv"), "--keep-partial"]
     options = ["--device", "cpu", "--preset", "ultrafast", "--report", str(tmp_path / "page.html")]

@@ -1,3 +1,5 @@
+import gc
+import json
 import re
 import tempfile
 from contextlib import closing
@@ -6,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.filter
 import numpy as np
 import pytest
 import torch
@@ -247,14 +250,17 @@ def test_preview_on_the_command_line(source, tmp_path, monkeypatch, capfd):
     ("arguments", "message"),
     [
         (["--preview", "x"], "'x' isn't auto, or times separated by commas"),
-        (["out.mkv", "--preview", "0"], "a preview is a picture: name a .png instead of out.mkv, or nothing"),
+        (
+            ["out.mkv", "--preview", "0"],
+            "a preview is a picture: name one .png instead of out.mkv, or nothing",
+        ),
         (["no/out.png", "--preview", "0"], "output directory no doesn't exist"),
         (["out.mkv", "--report", "page.pdf"], "a report is a page: name a .html instead of page.pdf"),
         (
             ["out.mkv", "--report", "a.html", "--analyze"],
             "analyze and report are asked for: give one at a time",
         ),
-        (["a%d.png", "--preview", "0"], "a preview is a picture: name a .png instead of a%d.png"),
+        (["a%d.png", "--preview", "0"], "a preview is a picture: name one .png instead of a%d.png"),
         (["-", "--report", "page.html"], "a report reads the result again: name a file instead of -"),
         (["out.mkv", "--report", "no/page.html"], "output directory no doesn't exist"),
     ],
@@ -329,3 +335,41 @@ def test_cambi_does_not_take_strips():
     assert Cambi.takes(1080, 1920)
     for width, height in ((1000, 64), (1920, 160), (3840, 240), (200, 200), (7680, 4320)):
         assert not Cambi.takes(width, height)
+
+
+def test_cambi_is_that_of_the_file(tmp_path):
+    """libvmaf on a file of 10 bits, and on its luma alone."""
+    clip = make(
+        tmp_path / "in.mkv", pix_fmt="yuv420p10le", draw=ten_bits, width=320, height=240, times=range(3)
+    )
+    log = tmp_path / "log.json"
+    graph = av.filter.Graph()
+    with av.open(str(clip)) as container, closing(Cambi(320, 240)) as scorer:
+        stream = container.streams.video[0]
+        inputs = [graph.add_buffer(template=stream, name=name) for name in ("distorted", "reference")]
+        vmaf = graph.add("libvmaf", f"feature=name=cambi:log_path={log}:log_fmt=json:model=")
+        sink = graph.add("buffersink")
+        for pad, each in enumerate(inputs):
+            each.link_to(vmaf, 0, pad)
+        vmaf.link_to(sink)
+        graph.configure()
+        for frame in container.decode(video=0):
+            scorer.push(frame.to_ndarray()[:240])
+            for each in inputs:
+                each.push(frame)
+            sink.pull()
+        found = scorer.finish()
+    del graph, inputs, each, vmaf, sink
+    gc.collect()
+    expected = [frame["metrics"]["cambi"] for frame in json.loads(log.read_text())["frames"]]
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert min(found) > 3
+
+
+def ten_bits(pix_fmt: str, width: int, height: int, number: int) -> av.VideoFrame:
+    frame = av.VideoFrame(width, height, pix_fmt)
+    for plane in frame.planes:
+        rows = np.frombuffer(plane, np.uint16).reshape(plane.height, -1)
+        y, x = np.mgrid[0 : plane.height, 0 : plane.width]
+        rows[:, : plane.width] = 4 * np.rint(60 + 0.04 * (x + number) + 0.03 * y)
+    return frame

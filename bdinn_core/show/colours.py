@@ -18,10 +18,10 @@ RADIUS_PX = 24
 """How far the neighbourhood reaches whose mean contrast is raised about; of bands, a part."""
 GREY_FACTOR = 8
 """From this factor of contrast on, the mean itself is shown as grey: dark scenes can be seen then."""
-_MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
+_MATRICES: dict[int, Matrix] = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
 """By H.273's numbers; others are shown as if they were BT.709."""
-_HD_LINES = 720
-"""From this height on pictures that don't say are BT.709, as players have it."""
+_HD = (1280, 720)
+"""From this width or height on pictures that don't say are BT.709, as players have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def _to_rgb(info: VideoInfo) -> np.ndarray:
     form = info.format
     if form.family != "yuv":
         return np.ones((3, 1)) if form.family == "gray" else np.eye(3)
-    unsaid = "bt709" if info.height >= _HD_LINES else "bt601"
+    unsaid = "bt709" if info.width >= _HD[0] or info.height >= _HD[1] else "bt601"
     matrix = unsaid if info.tags.matrix == 2 else _MATRICES.get(info.tags.matrix, "bt709")
     return YCbCr(matrix=matrix, range="full").to_rgb
 
@@ -72,6 +72,7 @@ def draw(frame: Frame, colours: Colours, contrast: float = 1) -> np.ndarray:
     for p, plane in enumerate(frame.planes):
         scale = frame.format.scale(p)
         values = (torch.from_numpy(plane.astype(np.float32)) - scale.zero) / scale.span
+        values = values.nan_to_num_(0, posinf=1, neginf=0)
         if contrast != 1:
             radius = max(1, RADIUS_PX * values.shape[1] // frame.width)
             values = raise_contrast(values, contrast, colours.middle[p], radius)

@@ -1,5 +1,6 @@
 """Previews and reports as files: refused before any work if they can't be written, in place when complete."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ from ..errors import BdinnError, OptionError, OutputError, unexpected
 from ..options import DebandOptions
 from ..video.job import VideoJob
 from ..video.opening import STDIO
-from ..video.output import check_output
+from ..video.output import check_output, output_pattern
 from ..video.part_files import PartFile
 
 __all__ = ["check_report", "refuse_pipe", "write_preview", "write_report"]
@@ -31,8 +32,8 @@ def write_preview(job: VideoJob, options: DebandOptions, times: Times, tell: Cal
     Raises:
         BdinnError: if it can't be read, debanded or written.
     """
-    if Path(job.output).suffix.lower() != ".png" or "%" in Path(job.output).name:
-        raise OptionError(f"a preview is a picture: name a .png instead of {job.output}, or nothing")
+    if Path(job.output).suffix.lower() != ".png" or output_pattern(job.output) is not None:
+        raise OptionError(f"a preview is a picture: name one .png instead of {job.output}, or nothing")
     refuse_pipe(job)
     check_output(job)
     with _writing(job.output, job.overwrite) as path:
@@ -94,8 +95,8 @@ def refuse_pipe(job: VideoJob) -> None:
     Raises:
         OptionError: it's a pipe.
     """
-    if job.source == STDIO:
-        raise OptionError("a pipe can be read but once: name a file instead of -")
+    if job.source == STDIO or (os.path.exists(job.source) and not os.path.isfile(job.source)):
+        raise OptionError(f"a pipe can be read but once: name a file instead of {job.source}")
 
 
 @contextmanager

@@ -226,7 +226,7 @@ function chart(container, title, series) {
   const label = `${title}. The arrow keys go through the pictures.`;
   const svg = drawn("svg", { role: "application", tabindex: 0, "aria-label": label });
   container.replaceChildren(svg, legend);
-  const most = Math.max(1e-6, ...series.flatMap((s) => s.values));
+  const most = Math.max(...series.flatMap((s) => s.values)) || 1;
   const draw = (cursor) => {
     const width = svg.clientWidth || 600, height = 200, left = 44, right = 12, top = 10, bottom = 24;
     const span = times.at(-1) - times[0] || 1;

@@ -20,7 +20,7 @@ __all__ = ["LEAST_DEPTH", "Sample", "clock", "deband_at", "ignore", "one_stream"
 
 LEAST_DEPTH = 10
 """Bits of a result that nobody has chosen a depth for, as where a video is encoded."""
-LOOK_BACK = (2, 100, 10**9)
+LOOK_BACK = (2, 100, 3000)
 """How many pictures before a time reading begins; the next where the one that's shown then began earlier."""
 
 
@@ -73,15 +73,16 @@ def pictures(job: VideoJob, options: DebandOptions, count: int) -> Iterator[Pict
         BdinnError: if it can't be read.
     """
     missing: Exception | None = None
-    found = False
+    last: Picture | None = None
     for time in _spread(job, options, count):
         try:
             with _showing(job, options, time) as (_, _, picture):
-                found = True
-                yield picture
+                if last is None or picture.time > last.time:
+                    last = picture
+                    yield picture
         except InputError as error:
             missing = error
-    if missing is not None and not found:
+    if missing is not None and last is None:
         raise missing
 
 
@@ -141,16 +142,21 @@ def _showing(
             if picture is not None:
                 yield here, source, picture
                 return
-    raise InputError(f"{job.source} shows no picture at {clock(time)}")
+    raise InputError(f"{job.source} shows no picture at {clock(time)}; it may end before")
 
 
 def _shown(source: Source, time: Fraction) -> Picture | None:
     """The last picture that has begun by then, unless it has ended, too."""
     last: Picture | None = None
-    for item in source.items(set()):
-        if isinstance(item, Picture):
-            if item.time > time:
-                return last
-            last = item
+    try:
+        for item in source.items(set()):
+            if isinstance(item, Picture):
+                if item.time > time:
+                    return last
+                last = item
+    except InputError:  # as where the size changes
+        if last is None:
+            raise
+        return last
     ended = last is None or last.time + last.duration * source.tracks[0].tick <= time
     return None if ended else last

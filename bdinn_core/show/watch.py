@@ -30,6 +30,8 @@ __all__ = ["VERSIONS", "Kept", "Watched", "luma_codes", "watch"]
 POINTS = 100
 """Most pictures that are looked at: each is debanded, and scored three times."""
 TOLD_SECONDS = 10
+LATE_SECONDS = Fraction(1, 2)
+"""How far a container may move pictures: some begin a few later."""
 SHOWN = (960, 540)
 """Most of a picture that's kept, so that a page has a few MB."""
 KEPT = 4
@@ -95,11 +97,17 @@ def watch(job: VideoJob, options: DebandOptions, tell: Callable[[str], None]) ->
         scorers = _scorers(track.info)
         for scorer in scorers.values():
             opened.enter_context(closing(scorer))
+        _compare(result, track.info)
         frames = result.estimated_frames or 1
         every = max(1, -(-frames // POINTS))
         told = time.monotonic()
         # The result first: behind its end, the source may not be readable.
-        for encoded, original in zip(_pictures(result), _pictures(source), strict=False):
+        originals = _pictures(source)
+        for encoded in _pictures(result):
+            original = next(originals, None)
+            late = 0 if original is None else abs(encoded.time - original.time + source.skipped)
+            if original is None or (result.has_times and late > LATE_SECONDS):
+                raise InputError(f"{job.output} has other pictures than this job makes")
             if original.number % every == 0:
                 [filtered] = deband([original])
                 versions = dict(zip(VERSIONS, (original.frame, filtered.frame, encoded.frame), strict=True))
@@ -107,11 +115,23 @@ def watch(job: VideoJob, options: DebandOptions, tell: Callable[[str], None]) ->
                 if time.monotonic() - told >= TOLD_SECONDS:
                     told = time.monotonic()
                     tell(f"looked at {len(watched.times)} of {-(-frames // every)} pictures")
+        if not job.keep_partial and next(originals, None) is not None:
+            raise InputError(f"{job.output} has fewer pictures than this job makes")
         if scorers:
             watched.cambi = {name: scorer.finish() for name, scorer in scorers.items()}
     if not watched.times:
         raise InputError(f"{job.output} has no picture to be looked at")
     return watched
+
+
+def _compare(result: Source, info: VideoInfo) -> None:
+    """Refuses a result that another job has made."""
+    found = result.tracks[0].info
+    kinds = [(i.width, i.height, i.format.family, i.format.subsampling) for i in (info, found)]
+    if kinds[0] != kinds[1]:
+        made = f"{found.width}x{found.height} {found.pixel.name}"
+        wanted = f"{info.width}x{info.height} {info.pixel.name}"
+        raise InputError(f"{result.name} is {made}, which isn't made of {wanted}")
 
 
 def _scorers(info: VideoInfo) -> dict[Version, Cambi]:

@@ -15,6 +15,9 @@ import av.filter
 import numpy as np
 from av.filter.context import FilterContext
 
+from ..planes import Frame, FrameFormat
+from .formats import write_planes
+
 __all__ = ["Cambi"]
 
 LEAST_PX, MOST_PX = 216, 3840 + 2160
@@ -43,10 +46,8 @@ class Cambi:
         self._log = Path(self._folder.name) / "cambi.json"
         contrast = "" if max_log_contrast is None else f"\\:max_log_contrast={max_log_contrast}"
         graph = av.filter.Graph()
-        self._inputs = [
-            graph.add_buffer(width=width, height=height, format="gray10le", time_base=_TIME_BASE, name=name)
-            for name in ("distorted", "reference")
-        ]
+        form = {"width": width, "height": height, "format": "yuv420p10le", "time_base": _TIME_BASE}
+        self._inputs = [graph.add_buffer(**form, name=name) for name in ("distorted", "reference")]
         log = re.sub(r"([\\':])", r"\\\1", str(self._log))  # FFmpeg's separators
         vmaf = graph.add("libvmaf", f"feature=name=cambi{contrast}:log_path={log}:log_fmt=json:model=")
         sink = graph.add("buffersink")
@@ -65,7 +66,11 @@ class Cambi:
 
     def push(self, plane: np.ndarray) -> None:
         """Takes the next plane: (height, width) uint16 codes of 10 bits."""
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(plane), format="gray10le")
+        # FFmpeg's filter takes no grey: it would be made YUV of another range.
+        form = FrameFormat(family="yuv", subsampling=(1, 1), bit_depth=10)
+        grey = np.full(form.plane_size(plane.shape[1], plane.shape[0], 1), 512, np.uint16)
+        frame = av.VideoFrame(plane.shape[1], plane.shape[0], "yuv420p10le")
+        write_planes(frame, Frame((plane, grey, grey), form), None)
         for source in self._inputs:
             frame.pts, frame.time_base = self._count, _TIME_BASE
             source.push(frame)

@@ -5,6 +5,7 @@ import secrets
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from threading import current_thread, main_thread
@@ -68,7 +69,8 @@ class PartFile:
 
     def discard(self) -> None:
         """Removes what was written, if anything."""
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that's read-only has nothing to be removed
+            self.path.unlink(missing_ok=True)
 
 
 class PartFolder:
