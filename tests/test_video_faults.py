@@ -299,7 +299,7 @@ def test_a_pipe_that_ends_within_a_picture_is_damage(tmp_path, start):
 
 @pytest.mark.parametrize("extension", first(1, CODECS))
 def test_memory_that_runs_out_midway_is_told(tmp_path, start, extension):
-    source = make(tmp_path / "in.mkv", width=1600, height=1200, times=range(12))
+    source = make(tmp_path / "in.mkv", width=1600, height=1200, times=range(24))
     with start(source, tmp_path / f"out.{extension}") as process:
         wait_for_part(process, tmp_path)
         pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
