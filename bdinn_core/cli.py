@@ -86,7 +86,7 @@ def _run(console: Console, **values: Any) -> int:
     job = VideoJob(**{f.name: values[f.name] for f in fields(VideoJob)})
     farm = FarmOptions(**{f.name: values[f.name] for f in fields(FarmOptions)})
     if is_batch(job.source):
-        if preview or analysis or report:
+        if given not in ([], ["status"]):
             raise OptionError("preview, analyze and report are for one video: name it, instead of many")
         return _run_batch(job, deband, farm, values["status"], console)
     if values["status"]:

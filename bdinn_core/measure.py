@@ -17,10 +17,12 @@ from torch.nn import functional as F
 from .planes import Frame, FrameFormat
 from .quantize import change_depth
 from .steps import plane_step
+from .transfer import upload
 
 __all__ = [
     "PlaneMeasures",
     "band_edges",
+    "banding_share",
     "difference",
     "find_bands",
     "in_steps",
@@ -39,6 +41,7 @@ MOST_SPAN = 0.3
 """What a flat side may span, in steps."""
 BLOCK_PX = 16
 """Side of the blocks whose median is the noise of a plane."""
+_CPU = torch.device("cpu")
 
 
 class PlaneMeasures(NamedTuple):
@@ -63,7 +66,12 @@ def measure_plane(frame: Frame, plane: int, step: float | None = None) -> PlaneM
     step = plane_step(frame, plane) if step is None else step
     values = in_steps(frame.planes[plane], frame.format, plane)
     field = values[0::2] if frame.interlaced else values
-    return PlaneMeasures(step, float(find_bands(frame, plane, step).float().mean()), noise_level(field))
+    return PlaneMeasures(step, banding_share(frame, plane, step), noise_level(field))
+
+
+def banding_share(frame: Frame, plane: int, step: float) -> float:
+    """`PlaneMeasures.banding` alone, for bands of a height in 8-bit steps."""
+    return float(find_bands(frame, plane, step).float().mean())
 
 
 def find_bands(frame: Frame, plane: int, step: float, sides: bool = True) -> torch.Tensor:
@@ -86,7 +94,7 @@ def find_bands(frame: Frame, plane: int, step: float, sides: bool = True) -> tor
 
 def in_steps(plane: np.ndarray, fmt: FrameFormat, index: int) -> torch.Tensor:
     """A plane as float32 in 8-bit steps, (height, width)."""
-    return torch.from_numpy(plane.astype(np.float32)) * fmt.steps_per_value(index)
+    return upload(plane, _CPU) * fmt.steps_per_value(index)
 
 
 def band_edges(values: torch.Tensor, sides: bool = True) -> torch.Tensor:
@@ -149,7 +157,7 @@ def difference(before: Frame, after: Frame, plane: int) -> torch.Tensor:
         after: likewise; of the same size and range.
         plane: index of the plane.
     """
-    values = torch.from_numpy(before.planes[plane].astype(np.float32))
+    values = upload(before.planes[plane], _CPU)
     values = change_depth(values, before.format, after.format, plane) * after.format.steps_per_value(plane)
     change = in_steps(after.planes[plane], after.format, plane) - values
     return change.nan_to_num_(0, posinf=0, neginf=0)

@@ -5,7 +5,8 @@ from typing import Any
 import vapoursynth as vs
 
 from bdinn_core import FrameFormat
-from bdinn_core.measure import mean_change, measure_plane
+from bdinn_core.measure import banding_share, mean_change
+from bdinn_core.steps import plane_step
 
 from .frames import failures_of, format_of, read
 
@@ -39,6 +40,8 @@ class _Measure:
             before, after = read(f[0], self._source), read(f[1], self._target)
             planes = range(self._source.num_planes)
             marked = f[1].copy()
-            marked.props["BdinnBanding"] = [measure_plane(before, p, self._step).banding for p in planes]
+            marked.props["BdinnBanding"] = [
+                banding_share(before, p, self._step or plane_step(before, p)) for p in planes
+            ]
             marked.props["BdinnChange"] = [mean_change(before, after, p) for p in planes]
             return marked

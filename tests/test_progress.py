@@ -166,13 +166,13 @@ def test_looks_rest_a_hundred_times_as_long_as_they_take(monkeypatch):
     now = 0.0
     frame = banded_frame(FrameFormat(family="gray"))
 
-    def measure(*_: object) -> Any:
+    def measure(*_: object) -> float:
         nonlocal now
         now += 0.5
-        return measure_plane(frame, 0)
+        return 0.0
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr("bdinn_core.measure.measure_plane", measure)
+    monkeypatch.setattr("bdinn_core.measure.banding_share", measure)
     look = BandingLooks()
     found: list[int] = []
     for moment in (10.0, 12.0, 110.9, 111.1, 112.0):

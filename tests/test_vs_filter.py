@@ -308,7 +308,7 @@ def test_a_frame_that_cannot_be_measured_is_an_error(monkeypatch):
     def fail(*_: Any) -> None:
         raise RuntimeError("no measure")
 
-    monkeypatch.setattr(bdinn_vs.props, "measure_plane", fail)
+    monkeypatch.setattr(bdinn_vs.props, "banding_share", fail)
     result = core.bdinn.Deband(clip_of(banded_frames(FORMATS[2], 3)), props=1)
     with pytest.raises(vs.Error, match=r"Deband: frame 2: .*no measure"):
         result.get_frame(2)

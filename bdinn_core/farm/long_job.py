@@ -14,7 +14,7 @@ from ..video.job import VideoJob
 from ..video.output import check_output
 from ..video.part_files import sync
 from ..video.pipeline import Report, open_source, plan_encodings
-from ..video.progress import Progress
+from ..video.progress import SILENT, Progress
 from ..video.reader import Source
 from ..video.writer import MediaWriter
 from ..video.y4m import is_y4m
@@ -201,10 +201,10 @@ class LongJob:
         segments = self._wanted_segments()
         failure = segments[-1].failure
         with ExitStack() as opened:
-            source = opened.enter_context(closing(open_source(self.job, self._options, _ignore)))
+            source = opened.enter_context(closing(open_source(self.job, self._options, SILENT.warn)))
             track = source.tracks[0]
             encodings = {track.index: self._task.encoding}
-            writer = opened.enter_context(closing(MediaWriter(self.job, source, encodings, _ignore)))
+            writer = opened.enter_context(closing(MediaWriter(self.job, source, encodings, SILENT.warn)))
             if failure is not None:
                 last = max(segment.times[-1] for segment in segments if segment.times)
                 source.timeline.end = last * track.tick + source.timeline.offset
@@ -257,10 +257,6 @@ def _report(segments: Sequence[Segment], *others: Damage) -> Report:
     damages = [damage for segment in segments for damage in segment.damages]
     pictures = sum(segment.pictures for segment in segments)
     return Report(pictures, _merge([*damages, *others]), segments[-1].failure)
-
-
-def _ignore(_line: str) -> None:
-    """What is said has been said."""
 
 
 def _merge(damages: Iterable[Damage]) -> list[Damage]:

@@ -12,13 +12,14 @@ from ..options import DebandOptions
 from ..planes import Frame
 from ..video.job import VideoJob
 from ..video.pipeline import open_source
+from ..video.progress import SILENT
 from ..views import View, see
-from .samples import ignore, one_stream, pictures, result_depth
+from .samples import one_stream, pictures, result_depth
 
-__all__ = ["PLANE_NAMES", "analyze"]
+__all__ = ["analyze"]
 
 LOOKED_AT = 8
-PLANE_NAMES = {"gray": ("Y",), "yuv": ("Y", "U", "V"), "rgb": ("R", "G", "B")}
+_PLANE_NAMES = {"gray": ("Y",), "yuv": ("Y", "U", "V"), "rgb": ("R", "G", "B")}
 
 
 class _Found(NamedTuple):
@@ -45,7 +46,7 @@ def analyze(job: VideoJob, options: DebandOptions) -> Iterator[str]:
     Raises:
         BdinnError: if it can't be read.
     """
-    with closing(open_source(one_stream(job), options, ignore)) as source:
+    with closing(open_source(one_stream(job), options, SILENT.warn)) as source:
         depth = result_depth(job, source, options)
     engine = Debander(options)
     frames = [picture.frame for picture in pictures(job, options, LOOKED_AT)]
@@ -55,7 +56,7 @@ def analyze(job: VideoJob, options: DebandOptions) -> Iterator[str]:
     yield f"{job.source}: {size}, {form.family}, {kind}, {form.range} range; looked at: {len(frames)}"
     yield "plane   banding   noise    step   limit  strength"
     views = [see(frame, range(len(frame.planes)), options.step, engine.device) for frame in frames]
-    for p, name in enumerate(PLANE_NAMES[form.family]):
+    for p, name in enumerate(_PLANE_NAMES[form.family]):
         yield _row(name, [_look(frame, view, options, p) for frame, view in zip(frames, views, strict=True)])
     behind = sum(view.to_rgb is not None for view in views)
     if behind:

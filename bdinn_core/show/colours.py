@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ..measure import difference
 from ..planes import Frame
+from ..transfer import upload
 from ..video.probe import VideoInfo
 from ..ycbcr import Matrix, YCbCr
 
@@ -71,7 +72,7 @@ def draw(frame: Frame, colours: Colours, contrast: float = 1) -> np.ndarray:
     planes = []
     for p, plane in enumerate(frame.planes):
         scale = frame.format.scale(p)
-        values = (torch.from_numpy(plane.astype(np.float32)) - scale.zero) / scale.span
+        values = (upload(plane, torch.device("cpu")) - scale.zero) / scale.span
         values = values.nan_to_num_(0, posinf=1, neginf=0)
         if contrast != 1:
             radius = max(1, RADIUS_PX * values.shape[1] // frame.width)

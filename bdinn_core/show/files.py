@@ -55,13 +55,7 @@ def check_report(job: VideoJob, path: str) -> None:
     if job.output == STDIO:
         raise OptionError("a report reads the result again: name a file instead of -")
     check_output(replace(job, output=path))
-    part = PartFile(path, job.overwrite)
-    try:
-        part.path.touch()
-    except OSError as error:
-        raise OutputError(f"{path} can't be written ({error.strerror})") from error
-    finally:
-        part.discard()
+    _begin(path, job.overwrite).discard()
 
 
 def write_report(
@@ -99,12 +93,21 @@ def refuse_pipe(job: VideoJob) -> None:
         raise OptionError(f"a pipe can be read but once: name a file instead of {job.source}")
 
 
-@contextmanager
-def _writing(path: str, overwrite: bool) -> Iterator[Path]:
-    """A file under a temporary name, which has its own at the end; refused at once if it can't be written."""
+def _begin(path: str, overwrite: bool) -> PartFile:
+    """A file under a temporary name, empty, if it can be written there."""
     part = PartFile(path, overwrite)
     try:
         part.path.touch()
+    except OSError as error:
+        raise OutputError(f"{path} can't be written ({error.strerror})") from error
+    return part
+
+
+@contextmanager
+def _writing(path: str, overwrite: bool) -> Iterator[Path]:
+    """A file under a temporary name, which has its own at the end; refused at once if it can't be written."""
+    part = _begin(path, overwrite)
+    try:
         yield part.path
         part.commit()
     except OSError as error:

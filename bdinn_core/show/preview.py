@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from ..engine import Debander
-from ..measure import find_bands, mean_change, measure_plane
+from ..measure import banding_share, find_bands, mean_change
 from ..options import DebandOptions
 from ..planes import Frame
 from ..steps import plane_step
@@ -79,21 +79,22 @@ def draw_preview(
 
 def _most_banded_times(job: VideoJob, options: DebandOptions) -> Sequence[Fraction]:
     """Those of the most banded pictures of as many parts, in order."""
-    found = [
-        (measure_plane(picture.frame, picture.frame.format.luma_plane).banding, picture.time)
-        for picture in pictures(job, options, LOOKED_AT)
-    ]
+    found: list[tuple[float, Fraction]] = []
+    for picture in pictures(job, options, LOOKED_AT):
+        luma = picture.frame.format.luma_plane
+        step = plane_step(picture.frame, luma)
+        found.append((banding_share(picture.frame, luma, step), picture.time))
     parts = batched(found, max(1, -(-len(found) // MOST)))
     return [max(part)[1] for part in parts]
 
 
 def _describe(sample: Sample) -> str:
     luma = sample.source.format.luma_plane
-    before = measure_plane(sample.source, luma)
-    after = measure_plane(sample.result, luma, before.step)
+    step = plane_step(sample.source, luma)
+    before, after = (banding_share(frame, luma, step) for frame in (sample.source, sample.result))
     change = mean_change(sample.source, sample.result, luma)
     return (
-        f"{clock(sample.time)}: banding {100 * before.banding:.1f} % -> {100 * after.banding:.1f} %, "
+        f"{clock(sample.time)}: banding {100 * before:.1f} % -> {100 * after:.1f} %, "
         f"mean change {change:.2f} of an 8-bit step"
     )
 

@@ -14,12 +14,9 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..options import DebandOptions
 from ..planes import Frame
-from ..quantize import change_depth, quantize
-from ..transfer import upload
 from ..video.job import VideoJob
 from ..video.probe import VideoInfo
 from .colours import GREY_FACTOR, RADIUS_PX, Colours
@@ -27,12 +24,9 @@ from .facts import tables
 from .preview import FULL_CHANGE
 from .samples import clock
 from .verdict import Sentence, judge
-from .watch import Kept, Watched, watch
+from .watch import Kept, Watched, recode, watch
 
 __all__ = ["make_report"]
-
-SHOWN = (960, 540)
-"""Most of a picture that's shown, so that a page has a few MB."""
 
 MOST_DEPTH = 12
 """Bits that are kept of a picture: a 16th of an 8-bit step is more than the highest contrast shows."""
@@ -125,8 +119,7 @@ def _pack_frame(frame: Frame) -> list[dict[str, Any]]:
     planes: list[dict[str, Any]] = []
     for p, plane in enumerate(frame.planes):
         if less:
-            values = change_depth(upload(plane, torch.device("cpu")), frame.format, form, p)
-            plane = quantize(values, form, "none", p, 0)
+            plane = recode(frame, p, MOST_DEPTH, "none")
         planes.append(
             {
                 "width": plane.shape[1],

@@ -13,10 +13,11 @@ from ..video.job import VideoJob
 from ..video.opening import STDIO
 from ..video.pipeline import open_filters, open_source, plan_encodings
 from ..video.probe import VideoInfo
+from ..video.progress import SILENT
 from ..video.reader import Source
 from ..video.track import Picture
 
-__all__ = ["LEAST_DEPTH", "Sample", "clock", "deband_at", "ignore", "one_stream", "pictures", "result_depth"]
+__all__ = ["LEAST_DEPTH", "Sample", "clock", "deband_at", "one_stream", "pictures", "result_depth"]
 
 LEAST_DEPTH = 10
 """Bits of a result that nobody has chosen a depth for, as where a video is encoded."""
@@ -54,11 +55,13 @@ def deband_at(job: VideoJob, options: DebandOptions, time: Fraction) -> Sample:
     Raises:
         BdinnError: if there's none, or it can't be read or debanded.
     """
-    with _showing(job, options, time) as (here, source, picture):
+    with closing(open_source(one_stream(job), options, SILENT.warn)) as source:
+        rate = source.tracks[0].info.rate
+    with _showing(job, options, time, rate) as (here, source, picture):
         track = source.tracks[0]
         depths = {track.index: result_depth(here, source, options)}
-        with open_filters(here, options, source, depths, ignore) as [deband]:
-            number = round(picture.time * track.info.rate)
+        with open_filters(here, options, source, depths, SILENT.warn) as [deband]:
+            number = round(picture.time * rate)
             [result] = deband([replace(picture, number=number)])
         return Sample(info=track.info, time=picture.time, source=picture.frame, result=result.frame)
 
@@ -74,9 +77,11 @@ def pictures(job: VideoJob, options: DebandOptions, count: int) -> Iterator[Pict
     """
     missing: Exception | None = None
     last: Picture | None = None
-    for time in _spread(job, options, count):
+    with closing(open_source(one_stream(job), options, SILENT.warn)) as source:
+        rate, times = source.tracks[0].info.rate, _spread(source, count)
+    for time in times:
         try:
-            with _showing(job, options, time) as (_, _, picture):
+            with _showing(job, options, time, rate) as (_, _, picture):
                 if last is None or picture.time > last.time:
                     last = picture
                     yield picture
@@ -110,13 +115,8 @@ def one_stream(job: VideoJob) -> VideoJob:
     return replace(job, video_stream=stream, hwaccel="none")
 
 
-def ignore(_line: str) -> None:
-    """The job itself says what there's to say."""
-
-
-def _spread(job: VideoJob, options: DebandOptions, count: int) -> Sequence[Fraction]:
-    with closing(open_source(one_stream(job), options, ignore)) as source:
-        frames, rate, start = source.estimated_frames or 1, source.tracks[0].info.rate, source.skipped
+def _spread(source: Source, count: int) -> Sequence[Fraction]:
+    frames, rate, start = source.estimated_frames or 1, source.tracks[0].info.rate, source.skipped
     count = min(count, frames)
     numbers = [frames * (2 * part + 1) // (2 * count) for part in range(count)]
     # Half a picture behind its begin, since times are rounded.
@@ -125,16 +125,14 @@ def _spread(job: VideoJob, options: DebandOptions, count: int) -> Sequence[Fract
 
 @contextmanager
 def _showing(
-    job: VideoJob, options: DebandOptions, time: Fraction
+    job: VideoJob, options: DebandOptions, time: Fraction, rate: Fraction
 ) -> Iterator[tuple[VideoJob, Source, Picture]]:
     """The picture that is shown at a time, with the source it was read from, and the job that reads it so."""
-    with closing(open_source(one_stream(job), options, ignore)) as source:
-        rate = source.tracks[0].info.rate
     for back in LOOK_BACK:
         start = max(Fraction(0), time - back / rate)
         here = replace(one_stream(job), start=start, end=None, hdr="drop")
         try:
-            source = open_source(here, options, ignore)
+            source = open_source(here, options, SILENT.warn)
         except OptionError:  # it's behind the last picture
             continue
         with closing(source):

@@ -11,21 +11,24 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..measure import mean_change, measure_plane
-from ..options import DebandOptions
+from ..measure import banding_share, mean_change
+from ..options import DebandOptions, Dither
 from ..planes import Frame
 from ..quantize import change_depth, quantize
+from ..steps import plane_step
+from ..transfer import upload
 from ..video.cambi import Cambi
 from ..video.codecs import Encoding
 from ..video.job import VideoJob
 from ..video.pipeline import open_filters, open_source, plan_encodings
 from ..video.probe import VideoInfo
+from ..video.progress import SILENT
 from ..video.reader import Source
 from ..video.track import Picture
 from .preview import Window, crop, window_of
-from .samples import ignore, one_stream
+from .samples import one_stream
 
-__all__ = ["VERSIONS", "Kept", "Watched", "luma_codes", "watch"]
+__all__ = ["VERSIONS", "Kept", "Watched", "luma_codes", "recode", "watch"]
 
 POINTS = 100
 """Most pictures that are looked at: each is debanded, and scored three times."""
@@ -85,14 +88,14 @@ def watch(job: VideoJob, options: DebandOptions, tell: Callable[[str], None]) ->
     """
     job = one_stream(job)
     with ExitStack() as opened:
-        source = opened.enter_context(closing(open_source(job, options, ignore)))
+        source = opened.enter_context(closing(open_source(job, options, SILENT.warn)))
         track = source.tracks[0]
         encoding = plan_encodings(job, source, options)[track.index]
         result = opened.enter_context(
             closing(Source(job.output, None, None, threads=job.threads, video_stream=job.video_stream))
         )
         depths = {track.index: encoding.pixel.depth}
-        deband = opened.enter_context(open_filters(job, options, source, depths, ignore))[0]
+        deband = opened.enter_context(open_filters(job, options, source, depths, SILENT.warn))[0]
         watched = Watched(source=track.info, result=result.tracks[0].info, encoding=encoding)
         scorers = _scorers(track.info)
         for scorer in scorers.values():
@@ -154,9 +157,9 @@ def _look(
     """Measures a picture, and keeps it if it's the most banded of its part."""
     watched.times.append(picture.time)
     luma = versions["source"].format.luma_plane
-    step = measure_plane(versions["source"], luma).step
+    step = plane_step(versions["source"], luma)
     for name, frame in versions.items():
-        watched.banding[name].append(measure_plane(frame, luma, step).banding)
+        watched.banding[name].append(banding_share(frame, luma, step))
         if name in watched.change:
             watched.change[name].append(mean_change(versions["source"], frame, luma))
         if name in scorers:
@@ -180,6 +183,11 @@ def luma_codes(frame: Frame) -> np.ndarray:
     plane = form.luma_plane
     if not form.is_float and form.bit_depth <= 10:
         return frame.planes[plane].astype(np.uint16) << (10 - form.bit_depth)
-    target = form.with_depth(10)
-    values = change_depth(torch.from_numpy(frame.planes[plane].astype(np.float32)), form, target, plane)
-    return quantize(values, target, "blue_noise", plane, 0)
+    return recode(frame, plane, 10, "blue_noise")
+
+
+def recode(frame: Frame, plane: int, depth: int, dither: Dither) -> np.ndarray:
+    """A plane of a frame as codes of another depth."""
+    target = frame.format.with_depth(depth)
+    values = upload(frame.planes[plane], torch.device("cpu"))
+    return quantize(change_depth(values, frame.format, target, plane), target, dither, plane, 0)

@@ -32,13 +32,15 @@ class BandingLooks:
         began = time.monotonic()
         if began < self._rests_until:
             return Work()
-        from ..measure import measure_plane
+        from ..measure import banding_share
+        from ..steps import plane_step
 
-        before = measure_plane(_luma(source), 0)
-        after = measure_plane(_luma(result), 0, before.step)
+        luma = _luma(source)
+        step = plane_step(luma, 0)
+        before, after = banding_share(luma, 0, step), banding_share(_luma(result), 0, step)
         ended = time.monotonic()
         self._rests_until = ended + REST * (ended - began)
-        return Work(looks=1, banding_before=before.banding, banding_after=after.banding)
+        return Work(looks=1, banding_before=before, banding_after=after)
 
 
 def _luma(frame: "AnyFrame") -> Frame:

@@ -2,7 +2,7 @@
 
 from dataclasses import astuple, dataclass
 
-__all__ = ["Progress", "Work"]
+__all__ = ["SILENT", "Progress", "Work"]
 
 
 @dataclass(frozen=True)
@@ -57,3 +57,7 @@ class Progress:
 
     def warn(self, line: str) -> None:
         """Something in the source isn't in the result, or not as it was."""
+
+
+SILENT = Progress()
+"""For what has been said, or will be."""
