@@ -20,7 +20,7 @@ from lab.media import Media, assert_same_pictures, make, read, smooth
 resource = pytest.importorskip("resource", reason="signals, mounts and limits are POSIX's")
 
 ROOT = Path(__file__).parent.parent
-FRAMES = 100
+FRAMES = 300
 KILLS, STOPS = 20, 10
 CODECS = {"mkv": ["--codec", "ffv1"], "mp4": ["--codec", "libx264", "--preset", "ultrafast"], "y4m": []}
 """Arguments for an output of that extension."""
