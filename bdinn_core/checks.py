@@ -23,9 +23,9 @@ from typing import Any, Literal, NamedTuple
 
 from .environment import FOR_TORCH
 from .errors import BdinnError
-from .speed import find_gpus, measure
+from .speed import describe_gpu, find_gpus, measure
 
-__all__ = ["CHECKS", "NO_TORCH", "PIP", "REPORT", "Finding", "main", "version_of"]
+__all__ = ["CHECKS", "NO_TORCH", "PIP", "REPORT", "Finding", "main", "one_line", "version_of"]
 
 MODELS = "fast", "quality"
 _SCRIPTS = sysconfig.get_path("scripts")
@@ -94,7 +94,8 @@ def _check_version(package: str, version: str, where: str = "") -> str:
     return f"{package} {version}"
 
 
-def _line(error: object) -> str:
+def one_line(error: object) -> str:
+    """What an error says, in a line of no great length."""
     return shorten(str(error), 400)
 
 
@@ -105,7 +106,7 @@ def _import(package: str) -> Any:
         if isinstance(error, ModuleNotFoundError) and error.name == package:
             what = f"the Python in {sys.prefix} has no {package}"
             raise _Fault(what, _pip("--upgrade", package)) from error
-        what = f"{package} can't be imported: {type(error).__name__}: {_line(error)}"
+        what = f"{package} can't be imported: {type(error).__name__}: {one_line(error)}"
         raise _Fault(what, _pip("--force-reinstall", package)) from error
 
 
@@ -121,9 +122,9 @@ def _check_vapoursynth() -> Finding:
     fix = f"{sys.executable} -m vapoursynth config" if own in (None, found) else f"call {own} instead"
     code, lines = _run_vspipe(found)
     if code:
-        return Finding("warn", f"{name}; {found} fails: {_line(lines[-1])}", fix)
+        return Finding("warn", f"{name}; {found} fails: {one_line(lines[-1])}", fix)
     if vs.__file__ not in lines:
-        return Finding("warn", f"{name}; {found} runs another one, {_line(lines[-1])}", fix)
+        return Finding("warn", f"{name}; {found} runs another one, {one_line(lines[-1])}", fix)
     return Finding("ok", f"{name}, and vspipe runs it")
 
 
@@ -153,7 +154,7 @@ def _check_plugin() -> Finding:
     try:
         clip.bdinn.Deband(device_id=-1).get_frame(0)
     except vs.Error as error:
-        raise _Fault(_line(str(error).strip().splitlines()[-1]), REPORT) from error
+        raise _Fault(one_line(str(error).strip().splitlines()[-1]), REPORT) from error
     import bdinn_vs
 
     detail = f"core.bdinn.Deband works, from {vs.core.bdinn.plugin_path}"
@@ -172,7 +173,7 @@ def _why_absent(vs: Any, library: Path) -> _Fault:
     try:
         vs.core.std.LoadPlugin(str(library))
     except vs.Error as error:
-        return _Fault(_line(error), REINSTALL)
+        return _Fault(one_line(error), REINSTALL)
     return _Fault(f"VapourSynth loads {library} only when asked to", _pip("--force-reinstall", "vapoursynth"))
 
 
@@ -229,10 +230,9 @@ def _check_gpu() -> Finding:
         obstacles = [why_no_triton(device) for device in devices]
     words = []
     for device, obstacle in zip(devices, obstacles, strict=True):
-        gpu = torch.cuda.get_device_properties(device)
-        kernels = f"PyTorch's kernels, since {_line(obstacle)}" if obstacle else "Triton's kernels"
-        memory = f"{gpu.total_memory / 2**30:.0f} GiB"
-        words.append(f"{gpu.name}, {memory}, compute capability {gpu.major}.{gpu.minor}, {kernels}")
+        capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
+        kernels = f"PyTorch's kernels, since {one_line(obstacle)}" if obstacle else "Triton's kernels"
+        words.append(f"{describe_gpu(device)}, compute capability {capability}, {kernels}")
     if any(obstacles):
         fix = "for Triton's faster kernels: Linux, compute capability 8.0 or more, gcc and python3-dev"
         return Finding("warn", "; ".join(words), fix)
@@ -249,7 +249,7 @@ def _why_no_gpu(torch: Any, told: Sequence[warnings.WarningMessage]) -> Finding:
     if torch.version.cuda is None:
         what = f"{gpu} isn't used: torch {torch.__version__} is built for CPUs alone"
         return Finding("warn", what, "install a torch for CUDA: https://pytorch.org/get-started/locally")
-    reason = "; ".join(_line(warning.message) for warning in told) or "CUDA doesn't find it"
+    reason = "; ".join(one_line(warning.message) for warning in told) or "CUDA doesn't find it"
     fix = "update NVIDIA's driver; if CUDA_VISIBLE_DEVICES is set, unset it"
     return Finding("warn", f"{gpu} isn't used: {reason}", fix)
 
@@ -276,9 +276,9 @@ def _check_codecs() -> Finding:
 
 
 def _ffmpeg_versions() -> dict[str, str]:
-    import av
+    from .farm.fingerprint import ffmpeg_versions  # late, since it imports PyAV
 
-    return {name: ".".join(map(str, numbers)) for name, numbers in av.library_versions.items()}
+    return ffmpeg_versions()
 
 
 CHECKS: dict[str, Callable[[], Finding]] = {
@@ -298,7 +298,7 @@ def _answer(name: str) -> object:
     except _Fault as fault:
         return Finding("fail", *fault.args)._asdict()
     except Exception as error:
-        return Finding("fail", f"{type(error).__name__}: {_line(error)}", REPORT)._asdict()
+        return Finding("fail", f"{type(error).__name__}: {one_line(error)}", REPORT)._asdict()
     return found._asdict() if isinstance(found, Finding) else found
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from .checks import CHECKS, NO_TORCH, PIP, REPORT, Finding, version_of
+from .checks import CHECKS, NO_TORCH, PIP, REPORT, Finding, one_line, version_of
 
 __all__ = ["main"]
 
@@ -111,7 +111,7 @@ def _ask(*names: str) -> dict[str, Any]:
     if crashed is not None:
         detail = ": ".join([f"the process that tried it {end}", *last_words])
         fix = f"{PIP} --force-reinstall {_USED[crashed]}" if crashed in _USED else REPORT
-        found[crashed] = Finding("fail", textwrap.shorten(detail, 400), fix)._asdict()
+        found[crashed] = Finding("fail", one_line(detail), fix)._asdict()
     return found
 
 

@@ -81,6 +81,15 @@ class Debander:
         half = "bfloat16" if self.device.type == "cpu" else "float16"
         return f"{self._network.backend}, {half if self._half else 'float32'}"
 
+    def strength_of(self, frame: AnyFrame, plane: int) -> float:
+        """The strength at which a plane of a frame is debanded; 0 where it isn't chosen.
+
+        Raises:
+            FormatError: `strength` has a value for each of another number of planes.
+        """
+        strength = self._per_plane("strength", self.options.strength, frame, plane)
+        return strength if self._chosen(plane) else 0.0
+
     def output_format(self, source: FrameFormat) -> FrameFormat:
         """Format of the results for frames of format `source`."""
         depth = self.options.output_depth
@@ -156,7 +165,7 @@ class Debander:
         steps = frame.format.steps_per_value(plane)
         mask = self.options.mask if mask is None else mask
         if change is not None:
-            change = change * self._per_plane("strength", self.options.strength, frame, plane)
+            change = change * self.strength_of(frame, plane)
             if mask is not None:
                 change = change * self._mask_weights(mask, frame, plane)
             values = values + change / steps
@@ -227,8 +236,7 @@ class Debander:
 
     def _may_change(self, frame: AnyFrame, plane: int) -> bool:
         """Whether the options let the network change a plane."""
-        strength = self._per_plane("strength", self.options.strength, frame, plane)
-        return bool(self._chosen(plane) and strength and self.options.limit)
+        return bool(self.strength_of(frame, plane) and self.options.limit)
 
     def _chosen(self, plane: int) -> bool:
         return self.options.planes is None or plane in self.options.planes

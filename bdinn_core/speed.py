@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-__all__ = ["find_gpus", "measure"]
+__all__ = ["describe_gpu", "find_gpus", "measure"]
 
 SECONDS = 2
 WIDTH, HEIGHT = 1920, 1080
@@ -14,6 +14,14 @@ def find_gpus() -> list[str]:
     import torch
 
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+
+
+def describe_gpu(device: Any) -> str:
+    """The name and memory of a CUDA `torch.device`."""
+    import torch
+
+    gpu = torch.cuda.get_device_properties(device)
+    return f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
 
 
 def measure(device: str) -> dict[str, Any]:
@@ -44,8 +52,7 @@ def measure(device: str) -> dict[str, Any]:
         debander.process(batches[count % len(batches)], 0)
         count += 1
     if debander.device.type == "cuda":
-        gpu = torch.cuda.get_device_properties(debander.device)
-        detail = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
+        detail = describe_gpu(debander.device)
     else:
         detail = f"{torch.get_num_threads()} threads"
     return {

@@ -123,11 +123,11 @@ def test_the_window_is_where_the_bands_are():
     frame = banded_frame(FrameFormat(family="yuv", subsampling=(1, 1)), width=400, height=200)
     planes = [plane.copy() for plane in frame.planes]
     planes[0][:, :200] = np.random.default_rng(0).integers(0, 255, (200, 200))
-    left, top, width, height = window_of(Frame(tuple(planes), frame.format), 120, 80)
+    left, top, width, height = window_of(Frame(tuple(planes), frame.format), 1, 120, 80)
     assert (width, height) == (120, 80)
     assert left >= 190
     assert left % GRID_PX == top % GRID_PX == 0
-    assert window_of(frame, 999, 999) == (0, 0, 400, 200)
+    assert window_of(frame, 1, 999, 999) == (0, 0, 400, 200)
 
 
 def test_times_in_words():

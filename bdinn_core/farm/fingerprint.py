@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..options import DebandOptions
 from ..video.job import VideoJob
 
-__all__ = ["describe_file", "describe_job", "versions"]
+__all__ = ["describe_file", "describe_job", "ffmpeg_versions", "versions"]
 
 _SAMPLE = 2**20
 _SAMPLES = 5
@@ -93,5 +93,10 @@ def versions() -> dict[str, str]:
     """What makes a result, by name."""
     import torch
 
-    libraries = {name: ".".join(map(str, numbers)) for name, numbers in av.library_versions.items()}
-    return {"bdinn": version("bdinn"), "torch": torch.__version__, "av": av.__version__, **libraries}
+    packages = {"bdinn": version("bdinn"), "torch": torch.__version__, "av": av.__version__}
+    return {**packages, **ffmpeg_versions()}
+
+
+def ffmpeg_versions() -> dict[str, str]:
+    """Of FFmpeg's libraries inside PyAV, by name."""
+    return {name: ".".join(map(str, numbers)) for name, numbers in av.library_versions.items()}

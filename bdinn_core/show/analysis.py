@@ -57,7 +57,7 @@ def analyze(job: VideoJob, options: DebandOptions) -> Iterator[str]:
     yield "plane   banding   noise    step   limit  strength"
     views = [see(frame, range(len(frame.planes)), options.step, engine.device) for frame in frames]
     for p, name in enumerate(_PLANE_NAMES[form.family]):
-        yield _row(name, [_look(frame, view, options, p) for frame, view in zip(frames, views, strict=True)])
+        yield _row(name, [_look(frame, view, engine, p) for frame, view in zip(frames, views, strict=True)])
     behind = sum(view.to_rgb is not None for view in views)
     if behind:
         yield f"{behind} of {len(frames)} pictures have their bands in Y'CbCr, and are debanded there"
@@ -66,18 +66,12 @@ def analyze(job: VideoJob, options: DebandOptions) -> Iterator[str]:
     yield "banding: pixels beside an edge of a band; noise, step and limit (largest change): 8-bit steps"
 
 
-def _look(frame: Frame, view: View, options: DebandOptions, plane: int) -> _Found:
+def _look(frame: Frame, view: View, engine: Debander, plane: int) -> _Found:
     """What's found in a plane of a picture, of RGB in the luma behind it if its bands were made there."""
     signal = view.signals[plane if view.to_rgb is None else 0]
     measured = measure_plane(frame, plane, signal.step)
-    limit = min(options.limit, signal.limit) * signal.step
-    return _Found(measured.banding, measured.noise, signal.step, limit, _strength(options, plane))
-
-
-def _strength(options: DebandOptions, plane: int) -> float:
-    if options.planes is not None and plane not in options.planes:
-        return 0
-    return options.strength[plane] if isinstance(options.strength, Sequence) else options.strength
+    limit = min(engine.options.limit, signal.limit) * signal.step
+    return _Found(measured.banding, measured.noise, signal.step, limit, engine.strength_of(frame, plane))
 
 
 def _row(name: str, planes: Sequence[_Found]) -> str:

@@ -37,7 +37,8 @@ REACH_PX = 2 * RADIUS_PX
 GAP_PX = 4
 FULL_CHANGE = 1.0
 """The change, in 8-bit steps, that a map shows in full colour."""
-_RAISED, _LOWERED = (255, 150, 40), (60, 150, 255)
+RAISED, LOWERED = (255, 150, 40), (60, 150, 255)
+"""The colours of a map, where the result is brighter and where it's darker."""
 _BEFORE, _AFTER = (255, 150, 40), (60, 220, 255)
 
 Window = tuple[int, int, int, int]
@@ -90,8 +91,7 @@ def _most_banded_times(job: VideoJob, options: DebandOptions) -> Sequence[Fracti
 
 def _describe(sample: Sample) -> str:
     luma = sample.source.format.luma_plane
-    step = plane_step(sample.source, luma)
-    before, after = (banding_share(frame, luma, step) for frame in (sample.source, sample.result))
+    before, after = (banding_share(frame, luma, sample.step) for frame in (sample.source, sample.result))
     change = mean_change(sample.source, sample.result, luma)
     return (
         f"{clock(sample.time)}: banding {100 * before:.1f} % -> {100 * after:.1f} %, "
@@ -113,7 +113,7 @@ def crop(frame: Frame, window: Window) -> Frame:
 
 def _cells(sample: Sample, largest: tuple[int, int]) -> list[np.ndarray]:
     """The pictures of a sample, each with its title: as it is, and what changed; with contrast, and bands."""
-    window = window_of(sample.source, *largest)
+    window = window_of(sample.source, sample.step, *largest)
     around = _widened(window, sample.source)
     source, result = crop(sample.source, around), crop(sample.result, around)
     colours = Colours.of(sample.info)
@@ -125,7 +125,7 @@ def _cells(sample: Sample, largest: tuple[int, int]) -> list[np.ndarray]:
         "changes: orange brighter, blue darker": _draw_changes(changes(source, result)),
         f"source, contrast x{CONTRAST}": draw(source, colours, CONTRAST),
         f"result, contrast x{CONTRAST}": draw(result, colours, CONTRAST),
-        "edges of bands: orange source, cyan result": _draw_bands(source, result),
+        "edges of bands: orange source, cyan result": _draw_bands(source, result, sample.step),
     }
     left, top = window[0] - around[0], window[1] - around[1]
     width, height = window[2:]
@@ -138,25 +138,26 @@ def _cells(sample: Sample, largest: tuple[int, int]) -> list[np.ndarray]:
 def _draw_changes(change: torch.Tensor) -> np.ndarray:
     """A map: black is unchanged."""
     amount = (change / FULL_CHANGE).clamp(-1, 1).numpy()[..., None]
-    rgb = np.maximum(amount, 0) * np.array(_RAISED) + np.maximum(-amount, 0) * np.array(_LOWERED)
+    rgb = np.maximum(amount, 0) * np.array(RAISED) + np.maximum(-amount, 0) * np.array(LOWERED)
     return rgb.round().astype(np.uint8)
 
 
-def _draw_bands(source: Frame, result: Frame) -> np.ndarray:
-    """Where luma has edges of bands."""
+def _draw_bands(source: Frame, result: Frame, step: float) -> np.ndarray:
+    """Where luma has edges of bands of a height in 8-bit steps."""
     luma = source.format.luma_plane
-    step = plane_step(source, luma)
     picture = np.zeros((source.height, source.width, 3), np.uint8)
     for frame, colour in ((source, _BEFORE), (result, _AFTER)):
         picture[find_bands(frame, luma, step, sides=False).numpy()] = colour
     return picture
 
 
-def window_of(frame: Frame, width: int, height: int) -> Window:
-    """The part of that size that has most edges of bands; the whole picture, if it's no larger."""
+def window_of(frame: Frame, step: float, width: int, height: int) -> Window:
+    """The part of that size that has most edges of luma's bands, of a height in 8-bit steps.
+
+    The whole picture, if it's no larger.
+    """
     width, height = min(width, frame.width), min(height, frame.height)
-    luma = frame.format.luma_plane
-    found = find_bands(frame, luma, plane_step(frame, luma))
+    found = find_bands(frame, frame.format.luma_plane, step)
     sums = F.pad(found.double().cumsum(0).cumsum(1), (1, 0, 1, 0))  # of all above and to the left
     inside = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     inside = inside[::GRID_PX, ::GRID_PX]

@@ -117,7 +117,7 @@ function toOverlay(before, after) {
         const own = (after[p].values[at] - before[p].values[at]) * report.colours.steps[p];
         if (Math.abs(own) > Math.abs(change)) change = own;
       }
-      image.data.set(change > 0 ? [255, 150, 40] : [60, 150, 255], i);
+      image.data.set(change > 0 ? report.raised : report.lowered, i);
       image.data[i + 3] = 255 * Math.min(1, Math.abs(change) / report.fullChange);
     }
   }
@@ -220,7 +220,10 @@ function roundStep(most) {
   return [1, 2, 5, 10].map((n) => n * power).find((step) => most / step <= 5);
 }
 
+const CHART = { height: 200, left: 44, right: 12, top: 10, bottom: 24 };
+
 function chart(container, title, series) {
+  const { height, left, right, top, bottom } = CHART;
   const times = report.curves.times;
   const legend = element("div", { class: "legend", "aria-live": "polite" });
   const label = `${title}. The arrow keys go through the pictures.`;
@@ -228,7 +231,7 @@ function chart(container, title, series) {
   container.replaceChildren(svg, legend);
   const most = Math.max(...series.flatMap((s) => s.values)) || 1;
   const draw = (cursor) => {
-    const width = svg.clientWidth || 600, height = 200, left = 44, right = 12, top = 10, bottom = 24;
+    const width = svg.clientWidth || 600;
     const span = times.at(-1) - times[0] || 1;
     const x = (i) => left + (width - left - right) * (times[i] - times[0]) / span;
     const step = roundStep(most), ceiling = Math.ceil(most / step) * step;
@@ -262,7 +265,7 @@ function chart(container, title, series) {
   const move = (to) => { cursor = to; draw(cursor); };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
-    const time = times[0] + (times.at(-1) - times[0]) * (event.clientX - box.left - 44) / (box.width - 56);
+    const time = times[0] + (times.at(-1) - times[0]) * (event.clientX - box.left - left) / (box.width - left - right);
     const far = times.map((t) => Math.abs(t - time));
     move(far.indexOf(Math.min(...far)));
   });

@@ -21,7 +21,7 @@ from ..video.job import VideoJob
 from ..video.probe import VideoInfo
 from .colours import GREY_FACTOR, RADIUS_PX, Colours
 from .facts import tables
-from .preview import FULL_CHANGE
+from .preview import FULL_CHANGE, LOWERED, RAISED
 from .samples import clock
 from .verdict import Sentence, judge
 from .watch import Kept, Watched, recode, watch
@@ -69,6 +69,8 @@ def make_report(
         "radius": RADIUS_PX,
         "greyFactor": GREY_FACTOR,
         "fullChange": FULL_CHANGE,
+        "raised": RAISED,
+        "lowered": LOWERED,
         "tables": tables(job, options, watched, command),
     }
     for sentence in verdict:

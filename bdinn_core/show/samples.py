@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import InputError, OptionError
 from ..options import DebandOptions
 from ..planes import Frame
+from ..steps import plane_step
 from ..video.job import VideoJob
 from ..video.opening import STDIO
 from ..video.pipeline import open_filters, open_source, plan_encodings
@@ -34,6 +35,8 @@ class Sample:
     """When it begins to be shown, in seconds after the source's first picture."""
     source: Frame
     result: Frame
+    step: float
+    """Height of the bands looked for in luma, in 8-bit steps."""
 
 
 def clock(time: Fraction) -> str:
@@ -63,7 +66,10 @@ def deband_at(job: VideoJob, options: DebandOptions, time: Fraction) -> Sample:
         with open_filters(here, options, source, depths, SILENT.warn) as [deband]:
             number = round(picture.time * rate)
             [result] = deband([replace(picture, number=number)])
-        return Sample(info=track.info, time=picture.time, source=picture.frame, result=result.frame)
+        step = plane_step(picture.frame, picture.frame.format.luma_plane)
+        return Sample(
+            info=track.info, time=picture.time, source=picture.frame, result=result.frame, step=step
+        )
 
 
 def pictures(job: VideoJob, options: DebandOptions, count: int) -> Iterator[Picture]:

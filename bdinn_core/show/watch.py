@@ -167,7 +167,7 @@ def _look(
     banding = watched.banding["source"][-1]
     if part in watched.kept and banding <= watched.kept[part].banding:
         return
-    window = window_of(versions["source"], *SHOWN)
+    window = window_of(versions["source"], step, *SHOWN)
     watched.kept[part] = Kept(
         number=picture.number,
         time=picture.time,

@@ -47,9 +47,10 @@ class Report(NamedTuple):
     @property
     def lines(self) -> list[str]:
         """What's missing or wrong."""
-        failures = [] if self.failure is None else [self.failure]
-        kept = [f"{failure}; what came before is kept: {self.frames} pictures" for failure in failures]
-        return [*kept, *(f"{damage}" for damage in self.damages)]
+        lines = [f"{damage}" for damage in self.damages]
+        if self.failure is None:
+            return lines
+        return [f"{self.failure}; what came before is kept: {self.frames} pictures", *lines]
 
     def tell(self, progress: Progress) -> None:
         """Says what's missing or wrong."""
